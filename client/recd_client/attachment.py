@@ -1,0 +1,109 @@
+"""A stream's ring in this process: mapped, with its writer; made once per stream, let go of once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import process, shm
+from .clock import Clock, Gate
+from .errors import WorkerError
+from .ring import RingProducer
+from .sample import make_plan
+from .schema import Schema
+from .settings import StreamSettings
+from .stats import ring_stats
+from .writer import Writer
+
+
+class Attachment:
+    """The mapped ring of one stream.
+
+    Parameters
+    ----------
+    name : str
+        Of the stream.
+    reply : dict
+        The daemon's answer to ``attach``.
+    schema : Schema
+    settings : StreamSettings
+    clock : Clock
+    hung_up : callable
+        Whether the connection to the daemon is closed.
+
+    Raises
+    ------
+    WorkerError
+        The ring is not there (any more).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reply: dict[str, Any],
+        schema: Schema,
+        settings: StreamSettings,
+        clock: Clock,
+        hung_up: Callable[[], bool],
+    ) -> None:
+        self.schema = schema
+        self.files = [str(f) for f in reply.get("files") or []]
+        self._hung_up = hung_up
+        try:
+            self._segment = shm.Segment.open(str(reply["ring"]))
+            self._doorbell = shm.Doorbell(str(reply["doorbell"]))
+        except FileNotFoundError as e:
+            raise WorkerError(
+                f"stream {name!r}: its ring is gone ({e.filename})", "see: recd status, and the daemon's log"
+            ) from None
+        self._producer = RingProducer(self._segment.memory, self._doorbell.ring)
+        # through frombuffer: arrays made of it keep the mapping from being closed under them
+        memory = np.frombuffer(self._segment.memory, np.uint8)
+        self.writer = Writer(
+            name,
+            self._producer,
+            make_plan(schema, memory, self._producer.capacity_bytes),
+            clock,
+            gate=Gate(settings.hz, clock.dt) if settings.hz and settings.gated else None,
+            block=settings.overflow == "block",
+            timeout_s=settings.timeout_s,
+            is_gone=self.nobody_there,
+        )
+        self._released: dict[str, Any] | None = None
+
+    @property
+    def head(self) -> int:
+        """End of what is published."""
+        return self._producer.head
+
+    def ring_doorbell(self) -> None:
+        """Wake the worker."""
+        if self._released is None:
+            self._producer.ring_doorbell()
+
+    def nobody_there(self) -> bool:
+        """Whether neither a daemon nor a worker is left that could make room."""
+        return self._hung_up() and not process.start_ticks(self._producer.word("worker_pid"))
+
+    def stats(self) -> dict[str, Any]:
+        """The ring's counters; the last ones once it is released."""
+        if self._released is not None:
+            return dict(self._released)
+        try:
+            stats = ring_stats(self._producer, self.writer.payload_bytes_total)
+        except ValueError:  # released by another thread meanwhile
+            return self.stats()
+        if stats["state"] == "recording" and self.nobody_there():
+            stats.update(state="stalled", reason="recd does not run; samples wait in shared memory")
+        return stats
+
+    def release(self) -> None:
+        """Let go of the ring. Memory of which a claimed array is alive stays mapped until that is gone."""
+        if self._released is not None:
+            return
+        self._released = self.stats()
+        self.writer.release()
+        self._segment.close()  # False while a claimed array lives: then the mapping goes with it
+        self._doorbell.close()

@@ -1,0 +1,224 @@
+"""The shared-memory contract: every offset, derived from the field before and checked at import.
+
+One segment per stream, one producer, one consumer::
+
+    offset 0                    4096                 8192                 12288
+    +---------------------------+--------------------+--------------------+---------------------+
+    | geometry                  | producer page      | consumer page      | data area           |
+    | written once, by the      | written by the     | written by the     | capacity bytes      |
+    | daemon; `ready` last      | client only        | daemon only        | written by client   |
+    +---------------------------+--------------------+--------------------+---------------------+
+
+A *position* is an absolute byte count since the ring was made; it only grows, and its place in the
+data area is ``position % capacity``. A record is a 64-byte header and its payload, padded to 64
+bytes; it never wraps (a PAD record fills the end of a lap)::
+
+    record header, 64 bytes, little-endian
+    0      4      8          16    24        28     30     32   40     48        56       64
+    | crc  | magic| position | seq | payload | type | flags| t  | step | mono_ns | extra  |
+    | u32  | u32  | u64      | u64 | u32     | u16  | u16  | f64| i64  | u64     | u64    |
+      crc32 of bytes 4..64
+
+Commit rule: the producer writes ``intent_end``, then payload, then header, and last ``head``.
+``head`` is the one and only commit. Killed anywhere, it leaves ``head`` old or new, and what it was
+writing lies between ``head`` and ``intent_end``.
+
+Words that change sit on a 64-byte line each, so that the two sides do not fight over a cache line.
+They are native-endian, 8-aligned u64: only such stores are atomic.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, Final
+
+import numpy as np
+
+MAGIC_SEGMENT: Final = 0x474E495244434552  # b"RECDRING" read as a little-endian u64
+MAGIC_RECORD: Final = 0x44434552  # b"RECD"
+VERSION_MAJOR: Final = 1
+VERSION_MINOR: Final = 0
+ENDIAN_TAG: Final = 0x0102030405060708
+
+PAGE_BYTES: Final = 4096
+LINE_BYTES: Final = 64
+ALIGN_BYTES: Final = 64
+HEADER_BYTES: Final = 64
+#: Kept free of samples, so that a loss, a mark and the close always find room in a full ring.
+CONTROL_RESERVE_BYTES: Final = 4096
+MIN_CAPACITY_BYTES: Final = 4 * CONTROL_RESERVE_BYTES
+
+# Record types.
+PAD: Final = 0
+DATA: Final = 1
+LOSS: Final = 2
+MARK: Final = 4
+CLOSE: Final = 5
+
+# Causes of loss, in the order of their words in the producer page.
+CAUSES: Final = ("full", "too_large", "timeout", "interrupted")
+
+# Producer states.
+PRODUCER_OPEN: Final = 1
+PRODUCER_CLOSED: Final = 2
+
+# Consumer states (the `state` word of the consumer page).
+CONSUMER_RUNNING: Final = 1
+CONSUMER_STALLED: Final = 2  # it is alive but cannot store: disk full, directory gone
+CONSUMER_POISONED: Final = 3  # it set this ring aside
+
+
+def _offsets(fields: list[tuple[str, int]], start: int) -> tuple[dict[str, int], int]:
+    """Place fields one behind the other; returns their offsets and the end."""
+    out, at = {}, start
+    for name, size in fields:
+        out[name] = at
+        at += size
+    return out, at
+
+
+# --- geometry page: one packed struct, CRC behind it, `ready` last -----------------------------
+_GEOMETRY_FIELDS: Final = [
+    ("magic", "Q"),
+    ("endian", "Q"),
+    ("version_major", "I"),
+    ("version_minor", "I"),
+    ("incompatible_flags", "Q"),
+    ("compatible_flags", "Q"),
+    ("header_bytes", "Q"),
+    ("capacity_bytes", "Q"),
+    ("data_offset", "Q"),
+    ("align_bytes", "Q"),
+    ("max_record_bytes", "Q"),
+    ("control_reserve_bytes", "Q"),
+    ("policy", "Q"),
+    ("producer_pid", "Q"),
+    ("producer_start_ticks", "Q"),
+    ("ring_id", "16s"),
+    ("boot_id", "16s"),
+]
+GEOMETRY: Final = struct.Struct("<" + "".join(f for _, f in _GEOMETRY_FIELDS))
+GEOMETRY_NAMES: Final = tuple(n for n, _ in _GEOMETRY_FIELDS)
+
+POLICIES: Final = ("drop_newest", "block", "drop_oldest")
+
+# --- words: (name, bytes); a word that changes on its own has a line of its own ----------------
+_PRODUCER_FIELDS: Final = [
+    ("head", LINE_BYTES),  # end of what is published; only grows; THE commit
+    ("intent_end", LINE_BYTES),  # end of what is being written; equals head when idle
+    ("next_seq", LINE_BYTES),  # the number of the next DATA attempt
+    *[(f"lost_{c}_{u}", 8) for c in CAUSES for u in ("count", "bytes")],  # one line of eight words
+    ("blocked_ns", LINE_BYTES),
+    ("rung_ticket", LINE_BYTES),
+    ("producer_state", LINE_BYTES),
+    ("skipped", 8),  # samples that were not due or fell into a pause
+    ("marks_lost", 8),  # marks that found no room even in the reserve
+]
+_CONSUMER_FIELDS: Final = [
+    ("free_pos", LINE_BYTES),  # the producer may overwrite what lies before
+    ("durable_seq", LINE_BYTES),  # samples numbered below are safe at the session's durability
+    ("sleep_ticket", LINE_BYTES),  # incremented before each sleep: one doorbell per ticket
+    ("epoch", LINE_BYTES),  # incremented by each worker that takes the ring
+    ("worker_pid", LINE_BYTES),
+    ("consumer_state", 8),
+    ("error", 56),  # a short ASCII code of why; NUL-padded
+    ("spooled_bytes", LINE_BYTES),  # bytes of this stream that wait in its log
+]
+
+GEOMETRY_OFFSET: Final = 0
+PRODUCER_OFFSET: Final = PAGE_BYTES
+CONSUMER_OFFSET: Final = 2 * PAGE_BYTES
+DATA_OFFSET: Final = 3 * PAGE_BYTES
+
+PRODUCER, _producer_end = _offsets(_PRODUCER_FIELDS, PRODUCER_OFFSET)
+CONSUMER, _consumer_end = _offsets(_CONSUMER_FIELDS, CONSUMER_OFFSET)
+
+GEOMETRY_CRC_OFFSET: Final = GEOMETRY_OFFSET + GEOMETRY.size
+#: Table of (id, offset) pairs behind the CRC: a later version finds an earlier one's words by it.
+TABLE_OFFSET: Final = GEOMETRY_OFFSET + 512
+READY_OFFSET: Final = PRODUCER_OFFSET - 8
+
+#: The ids of the field-offset table never change meaning; a new field takes a new id, at the end.
+FIELD_IDS: Final = {
+    name: i
+    for i, name in enumerate(
+        [
+            *[n for n, _ in _PRODUCER_FIELDS],
+            *[n for n, _ in _CONSUMER_FIELDS],
+        ],
+        start=1,
+    )
+}
+_TABLE: Final = struct.Struct("<II")
+
+# --- record header ----------------------------------------------------------------------------
+HEADER_BODY: Final = struct.Struct("<IQQIHHdqQQ")  # all but the checksum
+HEADER_SEAL: Final = struct.Struct(f"<I{HEADER_BODY.size}s")
+HEADER_DTYPE: Final = np.dtype(
+    {
+        "names": ["crc", "magic", "position", "seq", "length", "type", "flags", "t", "step", "mono_ns", "extra"],
+        "formats": ["<u4", "<u4", "<u8", "<u8", "<u4", "<u2", "<u2", "<f8", "<i8", "<u8", "<u8"],
+        "offsets": [0, 4, 8, 16, 24, 28, 30, 32, 40, 48, 56],
+        "itemsize": HEADER_BYTES,
+    }
+)
+
+# --- payloads of control records ----------------------------------------------------------------
+#: One entry per cause that lost something since the last LOSS record.
+LOSS_ENTRY: Final = struct.Struct("<QQQQQddQQ")
+LOSS_ENTRY_NAMES: Final = (
+    "cause", "first_seq", "last_seq", "count", "bytes", "t_first", "t_last", "mono_first_ns", "mono_last_ns",
+)  # fmt: skip
+#: CLOSE: the producer's `next_seq` and marks lost, then the loss entries that no LOSS record told.
+CLOSE_PREFIX: Final = struct.Struct("<QQ")
+MAX_MARK_BYTES: Final = 1024
+
+
+def record_bytes(payload_bytes: int) -> int:
+    """Bytes that a record with this payload takes in the ring."""
+    return (HEADER_BYTES + payload_bytes + ALIGN_BYTES - 1) // ALIGN_BYTES * ALIGN_BYTES
+
+
+def max_record_bytes(capacity_bytes: int) -> int:
+    """The largest record that a ring of this capacity takes: a quarter of it."""
+    return capacity_bytes // 4 // ALIGN_BYTES * ALIGN_BYTES
+
+
+def segment_bytes(capacity_bytes: int) -> int:
+    """Bytes of the whole segment for a data area of ``capacity_bytes``."""
+    return DATA_OFFSET + capacity_bytes
+
+
+def pack_geometry(**values: Any) -> bytes:
+    """The geometry page up to, not including, ``ready``."""
+    body = GEOMETRY.pack(*(values[n] for n in GEOMETRY_NAMES))
+    page = bytearray(READY_OFFSET)
+    page[: len(body)] = body
+    offsets = {**PRODUCER, **CONSUMER}
+    for i, (name, field_id) in enumerate(FIELD_IDS.items()):
+        _TABLE.pack_into(page, TABLE_OFFSET + i * _TABLE.size, field_id, offsets[name])
+    struct.pack_into("<I", page, GEOMETRY_CRC_OFFSET, geometry_crc(page))
+    return bytes(page)
+
+
+def geometry_crc(page: bytes | bytearray | memoryview) -> int:
+    """Checksum over the geometry struct and the field-offset table."""
+    table = page[TABLE_OFFSET : TABLE_OFFSET + len(FIELD_IDS) * _TABLE.size]
+    return zlib.crc32(table, zlib.crc32(page[: GEOMETRY.size]))
+
+
+def _check() -> None:
+    """Fail at import, not in the field."""
+    assert HEADER_SEAL.size == HEADER_BYTES == HEADER_DTYPE.itemsize
+    assert HEADER_BODY.size == HEADER_BYTES - 4
+    assert GEOMETRY_CRC_OFFSET + 4 <= TABLE_OFFSET
+    assert TABLE_OFFSET + len(FIELD_IDS) * _TABLE.size <= READY_OFFSET
+    assert _producer_end <= CONSUMER_OFFSET and _consumer_end <= DATA_OFFSET
+    assert all(o % 8 == 0 for o in (*PRODUCER.values(), *CONSUMER.values(), READY_OFFSET))
+    assert {o % LINE_BYTES for n, o in PRODUCER.items() if n in ("head", "intent_end", "next_seq")} == {0}
+    assert CLOSE_PREFIX.size + len(CAUSES) * LOSS_ENTRY.size <= MAX_MARK_BYTES
+    assert 3 * record_bytes(MAX_MARK_BYTES) <= CONTROL_RESERVE_BYTES
+
+
+_check()

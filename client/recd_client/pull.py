@@ -1,0 +1,122 @@
+"""Pull form: the recorder asks for samples itself, each stream's at the steps when they are due."""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+from .clock import Gate
+from .errors import DataFunctionError, RecdError, SchemaError
+from .stream import Stream
+
+ON_ERROR: Final = ("raise", "warn")
+
+
+class Pull:
+    """One stream and where its samples come from.
+
+    Parameters
+    ----------
+    stream : Stream
+    data_func : callable
+        Gives the next sample.
+    on_error : {"raise", "warn"}
+    every : int
+        Steps from one sample to the next.
+    gate : Gate, optional
+        Decides by time instead, where the length of a step is not known.
+    """
+
+    def __init__(
+        self, stream: Stream, data_func: Callable[[], Any], on_error: str, every: int, gate: Gate | None
+    ) -> None:
+        self.stream = stream
+        self.every = every
+        self.gate = gate
+        self._data_func = data_func
+        self._on_error = on_error
+
+    def take(self, t: float, step: int) -> RecdError | None:
+        """Record the sample of this step; returns the error that is to be raised, if any."""
+        name = self.stream.name
+        try:
+            data = self._data_func()
+            if data is None:
+                raise SchemaError(f"stream {name!r}: its data_func returned None", "return the sample")
+            self.stream.write(data, t, step)
+        except RecdError as e:
+            error = e
+        except Exception as e:
+            error = DataFunctionError(
+                f"stream {name!r}: its data_func raised {type(e).__name__}: {e}",
+                "see the error above; on_error='warn' goes on with the other streams",
+            )
+            error.__cause__ = e
+        else:
+            return None
+        if self._on_error == "raise":
+            return error
+        warnings.warn(str(error), RuntimeWarning, stacklevel=4)
+        return None
+
+
+class Schedule:
+    """Which streams are due at which step; a step touches those and no other."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[int, int, Pull]] = []
+        self._timed: list[Pull] = []
+        self._count = 0
+
+    def add(self, pull: Pull, step: int) -> None:
+        """Have the stream's first sample taken at ``step``."""
+        if pull.gate is not None:
+            self._timed.append(pull)
+            return
+        self._count += 1
+        heapq.heappush(self._due, (step, self._count, pull))
+
+    def restart(self, step: int) -> None:
+        """Make every stream due at ``step`` (a reset)."""
+        self._due = [(step, order, pull) for _, order, pull in self._due]
+        heapq.heapify(self._due)
+        for pull in self._timed:
+            if pull.gate is not None:
+                pull.gate.restart()
+
+    def streams(self) -> list[Stream]:
+        """The streams that still take samples."""
+        return [p.stream for p in (*(pull for _, _, pull in self._due), *self._timed) if p.stream.is_open]
+
+    def clear(self) -> None:
+        """No stream is due any more."""
+        self._due.clear()
+        self._timed.clear()
+
+    def run(self, t: float, step: int) -> None:
+        """Take the samples that are due.
+
+        Raises
+        ------
+        RecdError
+            The first error of a stream that raises; the other streams have their samples all the same.
+        """
+        first: RecdError | None = None
+        due = self._due
+        while due and due[0][0] <= step:
+            _, order, pull = due[0]
+            if not pull.stream.is_open:
+                heapq.heappop(due)
+                continue
+            # put back before it is asked: an interrupt must not end its stream
+            heapq.heapreplace(due, (step + pull.every, order, pull))
+            error = pull.take(t, step)
+            first = first or error
+        for pull in self._timed:
+            if pull.stream.is_open and pull.gate is not None and pull.gate.is_due(t):
+                error = pull.take(t, step)
+                first = first or error
+        if first is not None:
+            raise first

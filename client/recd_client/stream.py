@@ -1,0 +1,351 @@
+"""One stream: samples of one shape, and the files that they go to."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from . import settings as defaults
+from .errors import OptionError, RecdError, SchemaError
+from .options import VideoFile, checked_fps
+from .sample import infer
+from .schema import Schema
+from .session import MARK_PAUSE, MARK_RESUME, Mark, Session
+from .settings import StreamSettings
+from .stats import empty_stats
+from .writer import BUSY, CLOSED, refusal
+
+if TYPE_CHECKING:
+    from .attachment import Attachment
+
+_TAKEN_SLICE_S: Final = 1.0
+
+Write = Callable[..., bool]
+
+
+class Stream:
+    """A named sequence of samples of one shape; made by :meth:`Recorder.stream`.
+
+    The ring is made by the first :meth:`write` (tens of milliseconds, once), or at once when the stream
+    was declared with ``like``. Any thread of the process that opened the recorder may call any method; a
+    process forked from it may call none.
+    """
+
+    def __init__(self, session: Session, name: str, settings: StreamSettings) -> None:
+        self.name = name
+        self._session = session
+        self._settings = settings
+        self._ring: Attachment | None = None
+        self._attaching = False
+        self._paused = False
+        self._closed = False
+        self._skipped_early = 0
+        self._taken_position = 0
+        self._write: Write = self._first_write
+
+    # --- samples -----------------------------------------------------------------------------------
+    def write(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
+        """The sample is in shared memory and will be in the files; returns False only if it was lost.
+
+        The data is copied: a buffer that is reused afterwards never shows. A sample that is not due
+        (``hz``) or falls into a pause is skipped and counted, and is no loss.
+
+        Parameters
+        ----------
+        data : scalar, array, sequence, str, or flat dict or named tuple of them
+            Of numpy, torch, jax, cupy, warp, or anything with the buffer protocol,
+            ``__array_interface__`` or DLPack. The first sample fixes fields, dtypes and shapes.
+        t : float, optional, s
+            Stream time. Default: ``step * dt`` if the recorder knows ``dt``, else seconds since it opened.
+        step : int, optional
+            Number of the simulation step. Default: the recorder's, once its ``step()`` was used.
+
+        Raises
+        ------
+        SchemaError
+            The sample cannot be recorded, or differs from the first one. It is left out; the stream goes
+            on.
+        RecordTooLargeError
+            The ring takes no record of that size. Counted as lost.
+        ClosedError, ForkedHandleError, ReentrantWriteError
+            The stream is closed, belongs to another process, or is in the middle of a write that this
+            call interrupted (a signal handler).
+        """
+        return self._write(data, t, step)
+
+    def claim(self, t: float | None = None, step: int | None = None) -> AbstractContextManager[Any]:
+        """A context manager that gives the next record's memory, to be filled in place, without a copy.
+
+        Gives one array, or a dict of arrays for samples that are dicts; their content is undefined at
+        first. The sample is published when the block ends, and dropped if it raises. If there is no room,
+        or the sample is not due, the block gets memory that is thrown away, and the loss or skip is
+        counted: the caller's code needs no branch. Until the block ends, other threads' writes wait.
+
+        Raises
+        ------
+        SchemaError
+            The stream has no schema yet (declare it with ``like``), or has ragged or string fields.
+        """
+        if self._ring is None:
+            self._check_usable()
+            raise SchemaError(
+                f"stream {self.name!r} does not know yet what its samples look like",
+                "declare it with like=..., or write one sample first",
+            )
+        claimed = self._ring.writer.claim(t, step)
+        return self._and_wait(claimed) if self._sync_sinks() else claimed
+
+    # --- control -----------------------------------------------------------------------------------
+    def pause(self) -> None:
+        """Samples are skipped from now on, until :meth:`resume`."""
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        """Samples are taken again (unless the whole recorder is paused)."""
+        self._set_paused(False)
+
+    def close(self, filename: str | None = None, fps: float | None = None) -> None:
+        """No sample follows, and the files are being finished; :meth:`Recorder.close` waits for them.
+
+        Parameters
+        ----------
+        filename : str, optional
+            Another name for the file that can bear it (its suffix decides).
+        fps : float, optional
+            Another frame rate for the video; nothing is encoded again.
+
+        Raises
+        ------
+        OptionError
+            No file of this stream can take that name, or it has no video.
+        StreamExistsError, OutputExistsError
+            The name is taken. The stream stays open.
+        """
+        if self._closed:
+            return
+        self._check_usable()
+        session = self._session
+        with session.lock:
+            change, taken = self._checked_change(filename, fps)
+            if change and self._ring is not None:
+                try:
+                    session.connection.call("close_stream", stream=self.name, **change)
+                except BaseException:
+                    session.give_back_files(taken)
+                    raise
+            self.end(*session.clock.now())
+            self.release()
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counters and state of this stream, read from shared memory (see :meth:`Recorder.stats`)."""
+        paused = self._paused or self._session.paused
+        if self._ring is None:
+            state = "finished" if self._closed else "paused" if paused else "waiting"
+            return empty_stats(self._skipped_early, state)
+        stats = self._ring.stats()
+        if stats["state"] == "recording" and (self._closed or paused):
+            stats["state"] = "finishing" if self._closed else "paused"
+        return stats
+
+    @property
+    def schema(self) -> Schema | None:
+        """What the samples look like; None before the first."""
+        return None if self._ring is None else self._ring.schema
+
+    @property
+    def files(self) -> list[str]:
+        """Final names of the files, absolute; known from the first sample on."""
+        return [] if self._ring is None else list(self._ring.files)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{f.name}: {f}" for f in self.schema.fields) if self.schema else "no sample yet"
+        return f"<Stream {self.name!r} ({fields})>"
+
+    def __reduce__(self) -> Any:
+        raise OptionError(
+            f"stream {self.name!r} cannot be sent to another process", "open a Recorder of its own there"
+        )
+
+    # --- what the recorder uses ----------------------------------------------------------------------
+    @property
+    def is_open(self) -> bool:
+        """Whether samples may still be written."""
+        return not self._closed
+
+    @property
+    def ring(self) -> Attachment | None:
+        """The stream's ring; None before the first sample."""
+        return self._ring
+
+    def attach(self, sample: Any, *, may_start: bool) -> None:
+        """The stream has a ring for samples that look like this one."""
+        try:
+            schema = infer(sample).with_units(self._settings.units)
+        except SchemaError as e:
+            raise SchemaError(f"stream {self.name!r}: {e.what}", e.do) from None
+        with self._session.lock:
+            if self._ring is not None:
+                return
+            if self._attaching:  # by this very thread, below a signal handler
+                raise refusal(f"stream {self.name!r}", BUSY)
+            self._attaching = True
+            try:
+                self._attach(schema, may_start)
+            finally:
+                self._attaching = False
+
+    def mark(self, mark: Mark) -> bool:
+        """Put an event behind the samples so far; False if there is no ring to put it into."""
+        if self._ring is None or self._closed:
+            return False
+        self._ring.writer.mark(*mark)
+        return True
+
+    def restart_gate(self) -> None:
+        """Make the next sample due."""
+        if self._ring is not None and not self._closed:
+            self._ring.writer.restart_gate()
+
+    def follow_pause(self) -> None:
+        """Act upon a change of this stream's pause or the recorder's."""
+        if self._ring is None or self._closed:
+            return
+        paused = self._paused or self._session.paused
+        if self._ring.writer.set_paused(paused):
+            self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, {}, *self._session.clock.now()))
+
+    def end(self, t: float, step: int, mono_ns: int) -> None:
+        """Publish the end of the stream; every later write is refused."""
+        if self._closed:
+            return
+        if self._ring is not None:
+            self._ring.writer.close(t, step, mono_ns)
+        self._closed = True
+        self._write = self.__dict__["write"] = self._refuse
+
+    def release(self) -> None:
+        """Let go of the ring; what it counted stays."""
+        if self._ring is not None:
+            self._ring.release()
+
+    # --- the first sample ----------------------------------------------------------------------------
+    def _first_write(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
+        self._check_usable()
+        if self._paused or self._session.paused:
+            self._skipped_early += 1
+            return True
+        clock = self._session.clock
+        if t is None and clock.dt is None:
+            t = clock.now()[0]  # making the ring takes a while that is not the sample's
+        self.attach(data, may_start=False)
+        return self._write(data, t, step)
+
+    def _attach(self, schema: Schema, may_start: bool) -> None:
+        """Ask for a ring, map it, and switch ``write`` over to it."""
+        from .attachment import Attachment  # loads shared memory, which importing the package need not
+
+        session, settings = self._session, self._settings
+        sinks = settings.sinks or defaults.default_sinks(self.name, schema)
+        sinks = defaults.with_frame_rate(sinks, settings.hz, session.clock.dt)
+        defaults.check_images(self.name, sinks, schema)
+        if not settings.sinks:
+            session.take_files(self.name, sinks)
+        self._settings = settings = settings.with_sinks(sinks)
+        reply = session.connection.call(
+            "attach",
+            may_start=may_start,
+            stream=self.name,
+            schema=schema.to_json(),
+            sinks=[s.to_json() for s in sinks],
+            hz=settings.hz,
+            overflow=settings.overflow,
+            timeout_s=settings.timeout_s,
+            buffer_bytes=settings.ring_bytes(schema),
+        )
+        ring = Attachment(self.name, reply, schema, settings, session.clock, session.connection.hung_up)
+        ring.writer.skip(self._skipped_early)
+        for mark in session.early_marks:
+            ring.writer.mark(*mark)
+        self._ring = ring
+        self.follow_pause()
+        self._write = self._and_then_wait(ring.writer.write) if self._sync_sinks() else ring.writer.write
+        # found before the class's method of that name: one call less per sample
+        self.__dict__["write"] = self._write
+
+    # --- sinks with async_mode=False -------------------------------------------------------------------
+    def _sync_sinks(self) -> list[int]:
+        return [i for i, s in enumerate(self._settings.sinks) if not s.async_mode]
+
+    def _and_then_wait(self, write: Write) -> Write:
+        def write_and_wait(data: Any, t: float | None = None, step: int | None = None) -> bool:
+            written = write(data, t, step)
+            self._wait_taken()
+            return written
+
+        return write_and_wait
+
+    @contextmanager
+    def _and_wait(self, claimed: AbstractContextManager[Any]) -> Iterator[Any]:
+        with claimed as arrays:
+            yield arrays
+        self._wait_taken()
+
+    def _wait_taken(self) -> None:
+        """The sinks that are waited for have what is published, or the stream's timeout is over."""
+        ring, timeout_s = self._ring, self._settings.timeout_s
+        if ring is None or ring.head == self._taken_position:  # nothing new: it was skipped, or lost
+            return
+        position = ring.head
+        ring.ring_doorbell()
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for sink in self._sync_sinks():
+            done = False
+            while not done:
+                slice_s = _TAKEN_SLICE_S if end_s is None else min(_TAKEN_SLICE_S, end_s - time.monotonic())
+                done = slice_s <= 0 or self._is_taken(sink, position, slice_s)
+        self._taken_position = position
+
+    def _is_taken(self, sink: int, position: int, slice_s: float) -> bool:
+        """Whether a sink has everything before ``position``; also true when nobody can tell any more."""
+        ask = {"stream": self.name, "sink": sink, "position": position, "timeout_s": slice_s}
+        try:
+            reply = self._session.connection.call("taken", 2 * slice_s + 1.0, may_start=False, **ask)
+        except RecdError as e:
+            text = f"stream {self.name!r}: nobody tells whether its sink took a sample: {e.what}"
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
+            return True
+        return bool(reply.get("done"))
+
+    # --- small things ------------------------------------------------------------------------------------
+    def _set_paused(self, paused: bool) -> None:
+        self._check_usable()
+        with self._session.lock:
+            self._paused = paused
+            self.follow_pause()
+
+    def _checked_change(self, filename: Any, fps: Any) -> tuple[dict[str, Any], list[str]]:
+        """What ``close`` asks the daemon to change, and the files that were taken for it."""
+        sinks, taken = self._settings.sinks, []
+        if fps is not None and not any(isinstance(s, VideoFile) for s in sinks):
+            raise OptionError(f"stream {self.name!r} has no video for fps={fps!r}", "leave fps out")
+        rate = checked_fps(fps)
+        if filename is not None:
+            bearer = defaults.renamed(self.name, sinks, filename)
+            taken = self._session.take_files(self.name, [bearer])
+            filename = str(bearer.filename)
+        if filename is None and rate is None:
+            return {}, taken
+        return {"filename": filename, "fps": None if rate is None else float(rate)}, taken
+
+    def _check_usable(self) -> None:
+        self._session.check_usable(f"stream {self.name!r}")
+        if self._closed:
+            raise refusal(f"stream {self.name!r}", CLOSED)
+
+    def _refuse(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
+        self._session.check_usable(f"stream {self.name!r}")
+        raise refusal(f"stream {self.name!r}", CLOSED)

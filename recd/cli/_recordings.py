@@ -1,0 +1,271 @@
+"""What a recording holds: from its manifest once it is complete, from its logs before that.
+
+A description, for people and (as it stands) for ``recd info --json``; its keys are documented in
+docs/cli.md. Manifests come from disk: whatever is wrong with one is a clear error, never a crash.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from recd_client.errors import OutputError, VersionMismatchError
+
+from ._common import lock_holder
+from ._files import kind_of
+
+MANIFEST: Final = "manifest.json"
+HIDDEN: Final = ".recd"
+_MANIFEST_VERSION: Final = 1
+#: How many directories above a file its recording's directory may be.
+_DEPTH: Final = 8
+
+
+# --- finished: the manifest -----------------------------------------------------------------------
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest at ``path``.
+
+    Raises
+    ------
+    OutputError
+        It is missing, cannot be read, or is none of recd's.
+    VersionMismatchError
+        A later recd wrote it.
+    """
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as e:
+        raise OutputError(f"{path} cannot be read: {e.strerror}", "check the path and its permissions") from e
+    except (ValueError, RecursionError) as e:
+        raise OutputError(
+            f"{path} is damaged: {e}", "the data files beside it are described by: recd info FILE"
+        ) from e
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("manifest_version"), int):
+        raise OutputError(
+            f"{path} is no manifest of recd", "give a data file, or the directory of a recording"
+        )
+    version = manifest["manifest_version"]
+    if version > _MANIFEST_VERSION:
+        raise VersionMismatchError(
+            f"{path} has manifest version {version}, this recd knows {_MANIFEST_VERSION}", "update recd"
+        )
+    return manifest
+
+
+def describe_manifest(path: Path) -> dict[str, Any]:
+    """The recording that a manifest tells of."""
+    manifest = read_manifest(path)
+    try:
+        return _described(manifest, path.parent)
+    except (KeyError, TypeError, AttributeError, ValueError) as e:
+        raise OutputError(
+            f"{path} is damaged: {type(e).__name__}: {e}", "the data files are described by: recd info FILE"
+        ) from e
+
+
+def _described(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
+    clocks = manifest["clocks"]
+    return {
+        "path": str(directory),
+        "kind": "recording",
+        "state": manifest["state"],
+        "complete": bool(manifest["complete"]),
+        "recording": {
+            **{key: manifest[key] for key in ("session", "name", "recd", "host", "code", "metadata")},
+            **{key: manifest[key] for key in ("dt", "durability")},
+            "started_unix_s": clocks["start_wall_ns"] / 1e9,
+            "duration_s": (clocks["end_mono_ns"] - clocks["start_mono_ns"]) / 1e9,
+        },
+        "streams": [_stream(name, data, directory) for name, data in manifest["streams"].items()],
+        "marks": manifest["marks"],
+    }
+
+
+def _stream(name: str, data: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """A stream's share; one that never finished has a schema neither nor counts."""
+    keys = ("hz", "attempted", "skipped", "t_first", "t_last", "state", "reason")
+    return {
+        "name": name,
+        "samples": data.get("samples", 0),
+        **{key: data.get(key) for key in keys},
+        "lost": data.get("lost", {}),
+        "gaps": data.get("gaps", []),
+        "backward_times": data.get("backward_times", 0),
+        "nan_times": data.get("nan_times", 0),
+        "fields": [dict(field) for field in data.get("schema", {}).get("fields", ())],
+        "files": [_file(f, directory) for f in data.get("files", ())],
+    }
+
+
+def _file(data: dict[str, Any], directory: Path) -> dict[str, Any]:
+    path = directory / data["path"]  # an absolute path stays as it is
+    found = {key: data[key] for key in ("kind", "part", "samples", "bytes", "sha256")}
+    video = data.get("video")
+    if video is not None:
+        repeated = len(video.get("frames", {}).get("repeated", ()))
+        video = {k: v for k, v in video.items() if k != "frames"} | {"repeated_frames": repeated}
+    try:
+        presence = "ok" if path.stat().st_size == data["bytes"] else "size differs"
+    except OSError:
+        presence = "missing"
+    return {"path": str(path), **found, "video": video, "presence": presence, "check": None}
+
+
+def manifests(directory: Path) -> list[Path]:
+    """The manifests in a directory, one for each recording that ended in it."""
+    return sorted(p for p in directory.glob("manifest*.json") if is_manifest(p))
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether the file has a manifest's name: ``manifest.json``, or with the session between."""
+    return path.name == MANIFEST or (path.name.startswith("manifest.") and path.suffix == ".json")
+
+
+def find_file(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None:
+    """The recording, stream and file entry that a data file belongs to; None if no manifest names it."""
+    path = path.resolve()
+    for directory in path.parents[:_DEPTH]:
+        for manifest in manifests(directory):
+            try:
+                recording = describe_manifest(manifest)
+            except (OutputError, VersionMismatchError):
+                continue  # the file itself still tells its part
+            for stream in recording["streams"]:
+                for file in stream["files"]:
+                    if Path(file["path"]).resolve() == path:
+                        return recording, stream, file
+    return None
+
+
+def check_files(
+    recording: dict[str, Any], advance: Callable[[int], None], only: Path | None = None
+) -> list[str]:
+    """Compare files with their SHA-256, set each one's ``check``; the paths of those that differ or are gone.
+
+    Parameters
+    ----------
+    advance : callable
+        Called now and then with the number of bytes read since the last call.
+    only : Path, optional
+        Check only this file.
+    """
+    from ..parts import hash_file
+
+    wrong = []
+    for file in files_of(recording, only):
+        done = 0
+
+        def step(total: int) -> None:
+            nonlocal done
+            advance(total - done)
+            done = total
+
+        try:
+            sha256, _ = hash_file(Path(file["path"]), step)
+        except OSError:
+            file["check"] = "missing" if file["presence"] == "missing" else "unreadable"
+        else:
+            file["check"] = "ok" if sha256 == file["sha256"] else "differs"
+        if file["check"] != "ok":
+            wrong.append(f"{file['path']}: {file['check']}")
+    return wrong
+
+
+def files_of(recording: dict[str, Any], only: Path | None = None) -> Iterator[dict[str, Any]]:
+    """The recording's files, or only the given one."""
+    for stream in recording["streams"]:
+        for file in stream["files"]:
+            if only is None or Path(file["path"]).resolve() == only.resolve():
+                yield file
+
+
+# --- unfinished: the logs -------------------------------------------------------------------------
+
+
+def unfinished_sessions(directory: Path) -> list[str]:
+    """Sessions that work, or were interrupted, in this directory."""
+    return sorted(p.parent.name for p in (directory / HIDDEN).glob("*/session.json"))
+
+
+def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
+    """A recording without a manifest yet, as its logs tell it; only their headers are read.
+
+    Raises
+    ------
+    OutputError
+        What is kept of it cannot be read.
+    """
+    from ..session import MAIN_GROUP, SessionStore
+
+    try:
+        store = SessionStore(directory, session)
+        live = lock_holder(store.path / f"{MAIN_GROUP}.lock") is not None
+        streams = [_logged(store.stream_path(spec["stream"]), spec) for spec in store.streams()]
+    except (OSError, KeyError, TypeError, ValueError) as e:
+        raise OutputError(
+            f"{directory / HIDDEN / session} cannot be read: {e}", "finish what can be finished: recd start"
+        ) from e
+    return {
+        "path": str(directory),
+        "kind": "recording",
+        "state": "live" if live else "unfinished",
+        "complete": False,
+        "recording": {"session": session, "name": str(store.spec.get("name", "?"))},
+        "streams": [stream for stream, _ in streams],
+        "marks": streams[0][1] if streams else [],  # every stream has the same ones
+    }
+
+
+def _logged(path: Path, spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a stream's journal and the rest of its log tell, and its marks."""
+    from recd_client.schema import Schema
+
+    from ..journal import Journal, gaps, marks
+    from ..log import LogReader
+
+    journal = Journal(path, Schema.from_json(spec["schema"]))
+    reader = LogReader(path / "log", journal.position)
+    try:
+        while (chunk := reader.next()) is not None:
+            if chunk.info.begin >= journal.position:
+                journal.tally.add(chunk.info)
+    finally:
+        reader.close()
+    tally, events = journal.tally, journal.events()
+    lost: Counter[str] = Counter()
+    for gap in gaps(events):
+        lost[gap["cause"]] += gap["count"]
+    keys = ("samples", "t_first", "t_last", "backward_times", "nan_times")
+    described = {
+        "name": spec["stream"],
+        **{key: getattr(tally, key) for key in keys},
+        "lost": dict(lost),
+        "fields": [dict(field) for field in spec["schema"]["fields"]],
+        "gaps": gaps(events),
+        "files": [file for final in spec["finals"] for file in _part_files(Path(final))],
+    }
+    return described, marks(events)
+
+
+def _part_files(final: Path) -> Iterator[dict[str, Any]]:
+    """The files of a sink that are there so far: finished parts and the open one."""
+    stem, suffix = glob.escape(final.stem), glob.escape(final.suffix)
+    for path in sorted({*final.parent.glob(f"{stem}{suffix}"), *final.parent.glob(f"{stem}[._]*{suffix}")}):
+        with suppress(OSError):
+            yield {"path": str(path), "kind": kind_of(path), "bytes": path.stat().st_size}
+
+
+def span(described: dict[str, Any]) -> float | None:
+    """Seconds of stream time that a stream or file covers; None where unknown."""
+    first, last = described.get("t_first"), described.get("t_last")
+    if not isinstance(first, (int, float)) or not isinstance(last, (int, float)):
+        return None
+    return last - first if math.isfinite(last - first) else None

@@ -1,0 +1,202 @@
+"""What each recording leaves beside its files: ``manifest.json``; and a stream's share of it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__, index, journal
+from .session import SessionStore, read_json, write_json
+
+if TYPE_CHECKING:
+    from .track import Track
+
+MANIFEST_VERSION = 1
+
+
+def stream_result(track: Track) -> dict[str, Any]:
+    """A finished stream's share of the manifest.
+
+    Losses at the end, of which a dead producer could not tell, are computed from its words: every
+    attempt took a number, so what is neither stored nor told is in flight (at most one) or lost.
+    """
+    events = track.journal.events()
+    counters = track.counters()
+    tally = dict(vars(track.journal.tally))
+    for runner in track.runners:
+        if hasattr(runner, "tally"):
+            tally.update(runner.tally())
+    gaps = journal.gaps(events)
+    told: dict[str, int] = {}
+    for gap in gaps:
+        told[gap["cause"]] = told.get(gap["cause"], 0) + int(gap["count"])
+    for cause, count in counters["lost"].items():
+        if count > told.get(cause, 0):
+            missing = count - told.get(cause, 0)
+            gaps.append(
+                {"cause": cause, "count": missing, "first_seq": tally["next_seq"],
+                 "last_seq": tally["next_seq"] + missing - 1, "bytes": None, "t_first": None, "t_last": None}
+            )  # fmt: skip
+    lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
+    files = [f for r in track.runners for f in r.files()]
+    failed = [r for r in track.runners if r.state == "failed"]
+    state, reason = "complete", ""
+    if track.state == "damaged":
+        state, reason = "damaged", track.reason
+    elif failed:
+        state, reason = "failed", failed[0].reason
+    return {
+        "state": state,
+        "reason": reason,
+        "complete": state == "complete",
+        "schema": track.schema.to_json(),
+        "attempted": max(counters["attempted"], tally["next_seq"]),
+        "skipped": counters["skipped"],
+        "marks_lost": counters["marks_lost"],
+        "blocked_s": counters["blocked_ns"] / 1e9,
+        "lost": lost,
+        **{k: tally[k] for k in (
+            "samples", "bytes", "t_first", "t_last", "step_first", "step_last", "mono_first_ns", "mono_last_ns",
+            "backward_times", "nan_times",
+        )},
+        "gaps": gaps,
+        "marks": journal.marks(events),
+        "files": files,
+    }  # fmt: skip
+
+
+def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
+    """Write the manifest, tell the index, clear the working files; returns the client's summary."""
+    spec = store.spec
+    streams: dict[str, Any] = {}
+    marks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for stream in store.streams():
+        result = store.result(stream["stream"]) or {}
+        for mark in result.pop("marks", []):
+            # The same mark stands in every ring; streams that began later have fewer.
+            marks.setdefault((mark["mono_ns"], mark["label"]), mark)
+        for file in result.get("files", []):
+            file["path"] = _relative(file["path"], store.directory)
+        streams[stream["stream"]] = {"hz": stream["hz"], **result}
+    complete = all(s.get("complete") for s in streams.values())
+    state = "client died" if client_gone else "complete" if complete else "failed"
+    manifest = {
+        "manifest_version": MANIFEST_VERSION,
+        "recd": __version__,
+        "session": store.session,
+        "name": spec["name"],
+        "state": state,
+        "complete": complete,
+        "host": {
+            "hostname": socket.gethostname(),
+            "user": _user(),
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+        },
+        "code": {**(spec.get("code") or {}), **_git((spec.get("code") or {}).get("main"), spec.get("cwd"))},
+        "metadata": spec.get("metadata") or {},
+        "dt": spec.get("dt"),
+        "durability": spec["durability"],
+        "clocks": {
+            "start_wall_ns": spec["clocks"]["wall_ns"],
+            "start_mono_ns": spec["clocks"]["mono_ns"],
+            "end_wall_ns": time.time_ns(),
+            "end_mono_ns": time.monotonic_ns(),
+        },
+        "marks": sorted(marks.values(), key=lambda m: m["mono_ns"]),
+        "streams": streams,
+    }
+    path = manifest_path(store.directory, store.session)
+    write_json(path, manifest)
+    index.write(index_entry(store, "finished" if complete else "failed", ended_unix_s=time.time()))
+    if complete:
+        store.remove()
+    return summary_of(manifest, path)
+
+
+def manifest_path(directory: Path, session: str) -> Path:
+    """Where a session's manifest stands: an earlier recording into the same directory keeps its own."""
+    path = directory / "manifest.json"
+    found = read_json(path)
+    return path if found is None or found.get("session") == session else path.with_stem(f"manifest.{session}")
+
+
+def summary_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What ``Recorder.close`` returns, from a manifest."""
+    streams = {}
+    for name, s in manifest["streams"].items():
+        lost = sum(s["lost"].values())
+        streams[name] = {
+            "attempted": s["attempted"],
+            "written": s["attempted"] - lost,
+            "durable": s["samples"],
+            "skipped": s["skipped"],
+            "lost": s["lost"],
+            "bytes": s["bytes"],
+            "state": s["state"],
+            "reason": s["reason"],
+            "files": [str(path.parent / f["path"]) for f in s["files"]],
+        }
+    return {"streams": streams, "manifest": str(path), "complete": manifest["complete"]}
+
+
+def index_entry(store: SessionStore, state: str, ended_unix_s: float | None = None) -> dict[str, Any]:
+    """The session's entry in the index."""
+    return {
+        "session": store.session,
+        "name": store.spec["name"],
+        "directory": str(store.directory),
+        "started_unix_s": store.spec["clocks"]["wall_ns"] / 1e9,
+        "ended_unix_s": ended_unix_s,
+        "state": state,
+        "runtime_dir": store.spec["runtime_dir"],
+        "streams": len(store.streams()) if ended_unix_s is not None else 0,
+    }
+
+
+def _relative(path: str, directory: Path) -> str:
+    try:
+        return str(Path(path).relative_to(directory))
+    except ValueError:
+        return path
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _git(main: str | None, cwd: str | None) -> dict[str, Any]:
+    """Commit and dirty flag of the simulation's code, None where it is in no repository."""
+    directory = os.path.dirname(main) if main else cwd
+    none = {"git_commit": None, "git_dirty": None}
+    if not directory or not os.path.isdir(directory):
+        return none
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", "-C", directory, *args],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        ).stdout.strip()
+
+    try:
+        return {
+            "git_commit": git("rev-parse", "HEAD"),
+            "git_dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return none
+

@@ -1,0 +1,144 @@
+"""Output files by name and number: where a part is written, and how it becomes a finished file.
+
+A final name means a finished file. While it is open or being built, part ``k`` of ``state.npz`` is
+``state.part.npz`` (``state_k.part.npz`` when parts are numbered).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .finisher import Job
+from .log import sync_directory
+
+_BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass
+class Part:
+    """One output file of one sink, from its first record to its finished file.
+
+    ``state``: ``open`` → ``sealing`` (complete in the log; being built, hashed, renamed) → ``done``.
+    """
+
+    number: int
+    begin: int
+    end: int = -1
+    samples: int = 0
+    mono_first_ns: int = 0
+    bytes_logged: int = 0
+    state: str = "open"
+    path: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class PartsFile:
+    """The parts of one sink, as lines of a file: the last line of a number counts.
+
+    Parameters
+    ----------
+    path : Path
+        Made with the first part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.parts: dict[int, Part] = {}
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                part = Part(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # cut short by a kill; the step it tells of is done again
+            self.parts[part.number] = part
+
+    def put(self, part: Part, *, sync: bool = False) -> None:
+        """Write a part's new state down."""
+        self.parts[part.number] = part
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"\n" + json.dumps(asdict(part), separators=(",", ":")).encode() + b"\n")
+            if sync:
+                os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names of a sink's parts.
+
+    Parameters
+    ----------
+    final : Path
+        The user's file name, absolute.
+    digits : int
+        0: one part, under that very name; else parts are numbered with at least so many digits.
+    """
+
+    final: Path
+    digits: int = 0
+
+    def final_path(self, number: int) -> Path:
+        """Name of the finished part."""
+        if not self.digits:
+            return self.final
+        return self.final.with_name(f"{self.final.stem}_{number:0{self.digits}d}{self.final.suffix}")
+
+    def part_path(self, number: int) -> Path:
+        """Name of the part while it is open."""
+        final = self.final_path(number)
+        return final.with_name(f"{final.stem}.part{final.suffix}")
+
+
+def free_name(path: Path) -> Path:
+    """``path``, or the first of ``stem_1``, ``stem_2``, ... that neither exists nor is being written."""
+    candidate, n = path, 0
+    while candidate.exists() or Naming(candidate).part_path(0).exists():
+        n += 1
+        candidate = path.with_name(f"{path.stem}_{n}{path.suffix}")
+    return candidate
+
+
+def seal(
+    part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool, job: Job
+) -> None:
+    """Hash, sync and rename a complete part file, and write it down as done.
+
+    A file that stands under the final name by now is replaced only if that was asked for; otherwise
+    the part takes the next free number. The name is written down before the rename, so that doing it
+    again after a kill at any point in between finds what was done.
+    """
+    if not (part.path and not part_path.exists() and Path(part.path).exists()):
+        part.sha256, part.bytes = hash_file(part_path, job.advance)
+        if final.exists() and not replace:
+            final = free_name(final)
+        part.path = str(final)
+        parts.put(part, sync=True)
+        os.rename(part_path, final)
+        sync_directory(final.parent)
+    part.state = "done"
+    parts.put(part, sync=True)
+
+
+def hash_file(path: Path, advance: Callable[[int], None] = lambda n: None) -> tuple[str, int]:
+    """SHA-256 (hex) and size of a file, synced to the disk first."""
+    sha, size = hashlib.sha256(), 0
+    with open(path, "rb", buffering=0) as f:
+        os.fsync(f.fileno())
+        while block := f.read(_BLOCK_BYTES):
+            sha.update(block)
+            size += len(block)
+            advance(size)
+    return sha.hexdigest(), size

@@ -1,0 +1,171 @@
+"""What the supervisor knows: sessions and the workers that serve them. Plain state, no input or output."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from recd_client.errors import NoSuchSessionError, WorkerError
+
+#: A worker that dies so often within the window is not started again.
+_CRASHES: Final = 5
+_CRASH_WINDOW_S: Final = 10.0
+
+
+class WorkerGoneError(Exception):
+    """The worker died before it answered; ask its successor."""
+
+
+@dataclass
+class WorkerHandle:
+    """One joined worker: how to ask it, and what is still unanswered."""
+
+    group: str
+    pid: int
+    send: Callable[[dict[str, Any]], None]
+    ring: Callable[[], object]
+    waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
+    next_id: int = 0
+
+    async def ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
+        """Send a request and wait for its reply, as it came."""
+        self.next_id += 1
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.waiting[self.next_id] = future
+        self.send({"id": self.next_id, "op": op, **fields})
+        self.ring()
+        try:
+            return await future
+        finally:
+            self.waiting.pop(self.next_id, None)
+
+    def answered(self, reply: dict[str, Any]) -> None:
+        """A reply came in."""
+        future = self.waiting.pop(int(reply.get("id") or 0), None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def gone(self) -> None:
+        """The worker is gone: whoever waits must ask its successor."""
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(WorkerGoneError())
+        self.waiting.clear()
+
+
+class Group:
+    """The one worker of a session's group, through its deaths and successors."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.handle: WorkerHandle | None = None
+        self.ended = False
+        self.failed: str = ""
+        self.joined = asyncio.Event()
+        self._deaths: deque[float] = deque(maxlen=_CRASHES)
+
+    def join(self, handle: WorkerHandle) -> None:
+        """A worker serves this group from now on."""
+        self.handle = handle
+        self.joined.set()
+
+    def leave(self, pid: int) -> None:
+        """The worker of that pid is gone."""
+        if self.handle is not None and self.handle.pid == pid:
+            self.handle.gone()
+            self.handle = None
+            if not self.ended:
+                self.joined.clear()
+
+    def end(self) -> None:
+        """Everything of this group is finished; its worker leaves."""
+        self.ended = True
+        if self.handle is not None:
+            self.handle.gone()
+        self.joined.set()
+
+    def may_restart(self) -> bool:
+        """Count a death; False when there were too many of late."""
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == _CRASHES and now - self._deaths[0] < _CRASH_WINDOW_S:
+            self.failed = f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s"
+            self.joined.set()
+            return False
+        return True
+
+    async def ask(self, op: str, within_s: float = 20.0, /, **fields: Any) -> dict[str, Any]:
+        """Ask the group's worker, or its successor if it dies meanwhile; the reply as it came.
+
+        Raises
+        ------
+        WorkerError
+            No worker serves the group, or none answered in time.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                await asyncio.wait_for(self.joined.wait(), max(deadline - time.monotonic(), 0.01))
+                if self.failed or self.ended or self.handle is None:
+                    why = self.failed or ("it is finished" if self.ended else "no worker")
+                    raise WorkerError(f"group {self.name}: {why}", "see: recd status, and the daemon's log")
+                return await asyncio.wait_for(
+                    self.handle.ask(op, **fields), max(deadline - time.monotonic(), 0.01)
+                )
+            except WorkerGoneError:
+                continue
+            except asyncio.TimeoutError:
+                raise WorkerError(
+                    f"group {self.name}: the worker did not answer {op!r} within {within_s:.0f} s", "see: recd status"
+                ) from None
+
+
+@dataclass
+class Session:
+    """One recording."""
+
+    session: str
+    name: str
+    directory: Path
+    client_pid: int
+    client_ticks: int
+    started_unix_s: float
+    groups: dict[str, Group] = field(default_factory=dict)
+    streams: dict[str, str] = field(default_factory=dict)  # stream -> group
+    closing: bool = False
+
+    def group(self, name: str) -> Group:
+        """The group of that name, made if need be."""
+        return self.groups.setdefault(name, Group(name))
+
+    def group_of(self, stream: Any) -> Group:
+        """The group that serves a stream."""
+        group = self.streams.get(str(stream))
+        if group is None:
+            raise NoSuchSessionError(f"session {self.session} has no stream {stream!r}", "attach it first")
+        return self.group(group)
+
+
+class Registry:
+    """All sessions of this daemon."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, Session] = {}
+
+    def find(self, session: Any) -> Session:
+        """The session of that id.
+
+        Raises
+        ------
+        NoSuchSessionError
+            There is none.
+        """
+        found = self.sessions.get(str(session))
+        if found is None:
+            raise NoSuchSessionError(f"no session {session!r} here", "see: recd ls")
+        return found

@@ -1,0 +1,316 @@
+"""A session on disk: what a worker needs to begin, and a later one to go on. One writer, the session's worker.
+
+::
+
+    <directory>/.recd/<session>/session.json           who records what, how
+                                <group>.lock           held by the one worker of that group
+                                <stream>/stream.json   schema, sinks, ring, final names
+                                         log/          the stream's log
+                                         result.json   the stream's outcome, once all its files are finished
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from recd_client import layout, shm
+from recd_client.errors import (
+    OptionError,
+    OutputError,
+    OutputExistsError,
+    SchemaError,
+    SharedMemoryFullError,
+    StreamExistsError,
+)
+from recd_client.options import SinkOptions, VideoFile
+from recd_client.process import boot_id
+from recd_client.schema import Schema
+
+from . import sinks
+from .log import sync_directory
+from .parts import Naming, free_name
+
+#: The group whose worker also keeps the session; each stream with a video has a group of its own.
+MAIN_GROUP: Final = "main"
+#: A ring holds some milliseconds of a loop that does nothing but write, seconds of any simulation: room
+#: for the pauses that a busy machine imposes on the worker. With many streams each gets less.
+ARRAY_RING_BYTES: Final = 8 << 20
+LEAST_ARRAY_RING_BYTES: Final = 1 << 20
+SESSION_ARRAY_RING_BYTES: Final = 128 << 20
+ARRAY_RING_RECORDS: Final = 64
+FRAME_RING_RECORDS: Final = 48
+_LEAST_RECORDS: Final = 8
+
+
+class GroupLock:
+    """The right to consume the rings of one group; freed by the kernel when its holder dies.
+
+    Raises
+    ------
+    BlockingIOError
+        Another worker holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def release(self) -> None:
+        """Give the right up."""
+        os.close(self._fd)
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Replace a JSON file as a whole, durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w") as f:
+        json.dump(data, f, indent=1, allow_nan=True)
+        f.flush()
+        os.fsync(f.fileno())
+    os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file, None if there is no such file."""
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+class SessionStore:
+    """The files of one session under ``<directory>/.recd``.
+
+    Parameters
+    ----------
+    directory : Path
+        The run directory.
+    session : str
+    """
+
+    def __init__(self, directory: Path, session: str) -> None:
+        self.directory = directory
+        self.session = session
+        self.path = directory / ".recd" / session
+        self.spec: dict[str, Any] = read_json(self.path / "session.json") or {}
+
+    def create(self, spec: dict[str, Any]) -> None:
+        """Make the run directory and write the session down.
+
+        Raises
+        ------
+        OutputError
+            The directory cannot be made or written.
+        """
+        try:
+            self.path.mkdir(parents=True, mode=0o755)
+            self.spec = spec
+            write_json(self.path / "session.json", spec)
+        except OSError as e:
+            raise OutputError(
+                f"cannot record into {self.directory}: {e.strerror}",
+                "choose a directory that can be written: Recorder(dir=...)",
+            ) from None
+
+    def lock(self, group: str) -> GroupLock:
+        """Take a group's lock."""
+        return GroupLock(self.path / f"{group}.lock")
+
+    def streams(self) -> list[dict[str, Any]]:
+        """Specs of all streams, in the order in which they were attached."""
+        found = [read_json(p) for p in self.path.glob("*/stream.json")]
+        return sorted((s for s in found if s), key=lambda s: int(s["index"]))
+
+    def stream_path(self, name: str) -> Path:
+        """A stream's directory."""
+        return self.path / f"s-{name}"
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        """A stream's outcome, None while it is not finished."""
+        return read_json(self.stream_path(name) / "result.json")
+
+    def put_result(self, name: str, result: dict[str, Any]) -> None:
+        """Write a stream's outcome down."""
+        write_json(self.stream_path(name) / "result.json", result)
+
+    def put_rename(self, name: str, change: dict[str, Any]) -> None:
+        """Write down the filename and frame rate that ``Stream.close`` asked for."""
+        write_json(self.stream_path(name) / "rename.json", change)
+
+    def rename_of(self, name: str) -> dict[str, Any] | None:
+        """What ``Stream.close`` asked for, if anything."""
+        return read_json(self.stream_path(name) / "rename.json")
+
+    def remove(self) -> None:
+        """Delete the session's working files, once the manifest tells everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        try:
+            self.path.parent.rmdir()
+        except OSError:
+            return  # another session works there
+
+    # --- attaching -----------------------------------------------------------------------------
+    def attach(self, request: dict[str, Any], tag: str) -> dict[str, Any]:
+        """Check a new stream, make its ring, write it down; returns its spec.
+
+        Attaching the same stream again (a client that reconnected) returns what there is.
+
+        Raises
+        ------
+        RecdError
+            What is wrong with the request; nothing is left behind.
+        """
+        name = _stream_name(request.get("stream"))
+        schema = Schema.from_json(request.get("schema"))
+        options = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
+        known = read_json(self.stream_path(name) / "stream.json")
+        if known is not None:
+            if known["schema"] == schema.to_json() and known["sinks"] == [o.to_json() for o in options]:
+                return known
+            raise StreamExistsError(
+                f"stream {name!r} exists in this session with another schema or other sinks",
+                "choose another name",
+            )
+        others = self.streams()
+        taken = {f for s in others for f in s["finals"]}
+        finals: list[str] = []
+        for option in options:
+            final = self._final(name, option)
+            if str(final) in taken or str(final) in finals:
+                raise StreamExistsError(
+                    f"two sinks of this session write {final}", "give each sink a file of its own"
+                )
+            finals.append(str(final))
+            _check_fit(option, schema, name)
+        group = f"video-{name}" if any(isinstance(o, VideoFile) for o in options) else MAIN_GROUP
+        spec: dict[str, Any] = {
+            "stream": name,
+            "index": len(others),
+            "schema": schema.to_json(),
+            "sinks": [o.to_json() for o in options],
+            "finals": finals,
+            "hz": request.get("hz"),
+            "overflow": str(request.get("overflow", "drop_newest")),
+            "group": group,
+            "ring": f"/{shm.PREFIX}-{tag}-{self.session}-{len(others)}",
+            "boot_id": boot_id().hex(),
+        }
+        spec["doorbell"] = doorbell_name(tag, self.session, group)
+        segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others))
+        try:
+            self.stream_path(name).mkdir(exist_ok=True)
+            write_json(self.stream_path(name) / "stream.json", spec)
+        except OSError as e:
+            segment.unlink()
+            raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
+        finally:
+            segment.close()
+        return spec
+
+    def _final(self, stream: str, option: SinkOptions) -> Path:
+        """The absolute name of a sink's file, after the checks that the overwrite policy asks for."""
+        name = option.path or Path(f"{stream}{option.suffixes[0] if option.suffixes else '.null'}")
+        final = Path(os.path.normpath(self.directory / name))
+        if not option.suffixes:
+            return final
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise OutputError(
+                f"cannot make the directory of {final}: {e.strerror}", "choose another filename"
+            ) from None
+        if not os.access(final.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"directory {final.parent} is not writable", "choose another directory")
+        policy = self.spec["overwrite"]
+        if policy == "number":
+            return free_name(final)
+        digits = 4 if option.part_limit else 1 if option.new_part_on_reset else 0
+        naming = Naming(final, digits)
+        if policy == "error" and naming.final_path(0).exists():
+            raise OutputExistsError(
+                f"{naming.final_path(0)} exists", "record into another directory, or pass overwrite='replace' or 'number'"
+            )
+        if naming.part_path(0).exists():
+            raise OutputExistsError(
+                f"{naming.part_path(0)} exists: another recording writes {final.name}, or did not finish it",
+                "run: recd status; an unfinished file is completed by: recd start",
+            )
+        return final
+
+    def _make_ring(
+        self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int
+    ) -> shm.Segment:
+        """Create the ring's segment; a default size shrinks to what /dev/shm has, an asked-for one does not."""
+        record = layout.record_bytes(schema.payload_bytes)
+        frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
+        records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
+        if buffer_bytes is not None:
+            if not isinstance(buffer_bytes, int) or buffer_bytes <= 0:
+                raise OptionError(f"buffer_bytes={buffer_bytes!r}: expected a number of bytes > 0", "correct it")
+            capacity = buffer_bytes
+        else:
+            many = (others + 1) * ARRAY_RING_BYTES > SESSION_ARRAY_RING_BYTES
+            least = LEAST_ARRAY_RING_BYTES if many else ARRAY_RING_BYTES
+            capacity = max(least, record * records)
+        while True:
+            # room for the reserve beside the records, in whole cache lines
+            size = max(capacity + layout.CONTROL_RESERVE_BYTES, layout.MIN_CAPACITY_BYTES)
+            size = (size + layout.ALIGN_BYTES - 1) // layout.ALIGN_BYTES * layout.ALIGN_BYTES
+            try:
+                return shm.Segment.create(
+                    spec["ring"],
+                    size,
+                    {
+                        "policy": layout.POLICIES.index(spec["overflow"]),
+                        "producer_pid": int(self.spec["client_pid"]),
+                        "producer_start_ticks": int(self.spec["client_ticks"]),
+                        "boot_id": boot_id(),
+                    },
+                )
+            except SharedMemoryFullError:
+                if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
+                    raise
+                capacity //= 2
+
+
+def _check_fit(option: SinkOptions, schema: Schema, stream: str) -> None:
+    """Raise if the sink cannot hold these samples."""
+    if not isinstance(option, VideoFile):
+        sinks.make_sink(option, schema, {"name": stream})
+        return
+    field = schema.fields[0]
+    if not schema.is_image() or (field.dtype != "|u1" and option.scale is None):
+        raise SchemaError(
+            f"stream {stream!r}: a video needs uint8 images (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {field}",
+            "write one image per call; for other dtypes say which values are black and white: "
+            "VideoFile(..., scale=(low, high))",
+        )
+
+
+def doorbell_name(tag: str, session: str, group: str) -> str:
+    """Name of the semaphore that wakes a group's worker."""
+    return f"/{shm.PREFIX}-{tag}-{session}-{group}"
+
+
+def _stream_name(name: Any) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= 64 or "/" in name or name.startswith("."):
+        raise SchemaError(f"stream name {name!r}", "use 1 to 64 letters, digits, '.', '_' or '-'")
+    return name
+
+
+def new_session_id() -> str:
+    """A name that sorts by time and is unique on this machine."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    return f"{stamp}-{os.urandom(3).hex()}"

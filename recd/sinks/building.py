@@ -1,0 +1,72 @@
+"""What files that are built from the log share: passes over it, and offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recd_client.errors import LogDamagedError
+
+from ..batch import Batch, Source
+
+
+class Passes:
+    """Reads a source once or several times, and reports progress over all passes together.
+
+    Parameters
+    ----------
+    source : Source
+    progress : callable
+        Receives the number of samples done, as if there were one pass; raises to cancel.
+    """
+
+    def __init__(self, source: Source, progress: Callable[[int], None]) -> None:
+        self._source = source
+        self._progress = progress
+        self._left = 1
+        self._done = 0
+
+    def plan(self, passes: int) -> None:
+        """So many passes are still to come."""
+        self._left = passes
+
+    def batches(self) -> Iterator[Batch]:
+        """One pass.
+
+        Raises
+        ------
+        LogDamagedError
+            The log has fewer or more samples than it is known to have.
+        """
+        count, seen, begun = self._source.count, 0, self._done
+        for batch in self._source.batches():
+            seen += len(batch)
+            if seen > count:
+                break
+            yield batch
+            self._done = begun + (count - begun) * seen // (count * self._left) if count else 0
+            self._progress(self._done)
+        if seen != count:
+            few = "fewer" if seen < count else "more"
+            raise LogDamagedError(
+                f"the log gave {few} samples than the {count} that were counted when they were recorded",
+                "the file is not built; look at the log with `recd recover`",
+            )
+        self._left -= 1
+
+
+class Offsets:
+    """Where each sample of a ragged field ends among all elements: ``offsets[1:]``, batch by batch."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+        self._end = 0
+
+    def __call__(self, batch: Batch) -> NDArray[np.int64]:
+        """The ends of this batch's samples, behind those of the batches before."""
+        ends = self._end + np.cumsum(batch.varying(self._field).lengths, dtype=np.int64)
+        if len(ends):
+            self._end = int(ends[-1])
+        return ends

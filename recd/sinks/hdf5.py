@@ -1,0 +1,237 @@
+"""HDF5 files: one resizable dataset per field, in one pass over the log.
+
+======================  ==========================================================================
+``timestamp``           ``(n,) float64``, stream time; its attribute ``units`` is ``"s"``
+a field                 ``(n, *shape)`` under its name, with ``units`` if the field has a unit
+a ragged field          all elements one behind the other, ``(total, *element shape)``, and
+                        ``NAME_offsets``, ``(n + 1,) int64``: sample ``i`` is
+                        ``NAME[offsets[i]:offsets[i + 1]]``
+a string field          ``(n,)`` UTF-8 strings of variable length, never compressed. They can hold no
+                        NUL: it becomes U+FFFD, and so do bytes that are no UTF-8
+the file                attributes ``stream`` and ``metadata`` (JSON, the whole of it), and every
+                        string, number and bool of the metadata once more under its own name
+======================  ==========================================================================
+
+The format is that of HDF5 1.8 (2008), so old readers open it. With ``compression``, bytes are
+shuffled first, which makes floats compressible.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from recd_client.errors import SchemaError
+from recd_client.options import HDF5File
+from recd_client.schema import FIXED, RAGGED, Field
+
+from ..batch import Batch, Source
+from .base import BuildSink
+from .building import Offsets, Passes
+from .hdf5_output import Output
+from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
+
+#: A chunk of HDF5 must be smaller.
+_MAX_CHUNK_BYTES: Final = 1 << 32
+#: What the chunks that are being filled may take in memory together, if chunks of 4 KiB allow it.
+_FILLING_BYTES: Final = 64 << 20
+_LEAST_CHUNK_BYTES: Final = 4096
+#: Elements per sample that a ragged field is taken to have. It matters to short files only: a chunk
+#: takes its whole room on disk, however little is in it.
+_RAGGED_GUESS: Final = 16
+#: References to strings take 16 bytes each; the strings lie elsewhere in the file.
+_STRINGS_PER_CHUNK: Final = 4096
+
+
+class HDF5Sink(BuildSink):
+    """An HDF5 file, one dataset per field."""
+
+    suffixes = HDF5File.suffixes
+    options: HDF5File
+
+    def check(self) -> None:
+        """See :class:`SinkBase`: one name per dataset, and sizes that HDF5 has room for."""
+        fields = self.schema.fields
+        offsets = [offsets_name(f.name) for f in fields if f.kind == RAGGED]
+        names = [TIMESTAMP, *(f.name for f in fields), *offsets]
+        check_names(names, f"datasets of {self.options.filename}", RENAME_OFFSETS)
+        for f in fields:
+            if f.name == ".":
+                raise SchemaError("field '.': HDF5 means the file itself by this name", "rename the field")
+            if f.element_bytes >= _MAX_CHUNK_BYTES:
+                raise SchemaError(
+                    f"field {f.name!r}: expected less than 4 GiB per sample, got {f}", "split the field"
+                )
+
+    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> None:
+        """See :class:`BuildSink`."""
+        # Whole chunks are written, so HDF5's own cache of chunks would only cost memory.
+        layout = {"libver": ("v108", "v108"), "track_order": True, "rdcc_nbytes": 0}
+        with Output(path) as output, h5py.File(path, "w", "fileobj", fileobj=output, **layout) as file:
+            self._describe(file)
+            columns = self._columns(file, source.count)
+            for batch in Passes(source, progress).batches():
+                for column in columns:
+                    column.add(batch)
+                output.check()
+            for column in columns:
+                column.finish()
+
+    def _describe(self, file: h5py.File) -> None:
+        """Attributes of the whole file."""
+        metadata: Mapping[str, Any] = self.info.get("metadata") or {}
+        own = {"stream": str(self.info.get("name", "")), "metadata": json.dumps(metadata)}
+        for key, value in {**metadata, **own}.items():
+            if 0 < len(key) <= 255 and key == _text(key) and _is_plain(value):
+                file.attrs[key] = _text(value) if isinstance(value, str) else value
+
+    def _columns(self, file: h5py.File, count: int) -> list[_Column]:
+        """The datasets, made in the order of the fields."""
+        room_bytes = _FILLING_BYTES // (len(self.schema.fields) + 1)
+        chunk_bytes = min(self.options.chunk_bytes, max(room_bytes, _LEAST_CHUNK_BYTES))
+        make = _DatasetMaker(file, chunk_bytes, self.options.compression)
+        columns: list[_Column] = [_Chunked(make(TIMESTAMP, "<f8", (), count, "s"), lambda batch: batch.t)]
+        for f in self.schema.fields:
+            if f.kind == FIXED:
+                columns.append(_Chunked(make(f.name, f.dtype, f.shape, count, f.unit), _fixed(f)))
+            elif f.kind == RAGGED:
+                most = count * _RAGGED_GUESS
+                columns.append(_Chunked(make(f.name, f.dtype, f.shape, most, f.unit), _elements(f)))
+                offsets = make(offsets_name(f.name), "<i8", (), count + 1, "")
+                columns.append(_Chunked(offsets, Offsets(f.name), np.zeros(1, np.int64)))
+            else:
+                columns.append(_Strings(make.strings(f.name, count, f.unit), f.name))
+        return columns
+
+
+def _fixed(f: Field) -> Callable[[Batch], NDArray[Any]]:
+    return lambda batch: batch.fixed(f.name)
+
+
+def _elements(f: Field) -> Callable[[Batch], NDArray[Any]]:
+    return lambda batch: batch.varying(f.name).values
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return isinstance(value, (str, float))
+
+
+def _text(text: str) -> str:
+    """``text`` as HDF5 can hold it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+# --- datasets ------------------------------------------------------------------------------------
+
+
+class _DatasetMaker:
+    """Makes empty datasets that can grow."""
+
+    def __init__(self, file: h5py.File, chunk_bytes: int, compression: str | None) -> None:
+        self._file = file
+        self._chunk_bytes = chunk_bytes
+        self._filters = {"compression": compression, "shuffle": True} if compression else {}
+
+    def __call__(self, name: str, dtype: str, shape: tuple[int, ...], most: int, unit: str) -> h5py.Dataset:
+        """A dataset whose chunks are no larger than ``most`` rows can fill."""
+        row_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        rows = max(1, min(self._chunk_bytes // max(row_bytes, 1), most))
+        return self._made(name, np.dtype(dtype), shape, rows, unit, **self._filters)
+
+    def strings(self, name: str, most: int, unit: str) -> h5py.Dataset:
+        """A dataset of strings."""
+        rows = max(1, min(_STRINGS_PER_CHUNK, most))
+        return self._made(name, h5py.string_dtype(), (), rows, unit)
+
+    def _made(
+        self, name: str, dtype: Any, shape: tuple[int, ...], chunk_rows: int, unit: str, **filters: Any
+    ) -> h5py.Dataset:
+        dataset = self._file.create_dataset(
+            name,
+            shape=(0, *shape),
+            maxshape=(None, *(n or None for n in shape)),  # HDF5 fixes no axis at length 0
+            chunks=(chunk_rows, *(n or 1 for n in shape)),
+            dtype=dtype,
+            **filters,
+        )
+        if unit:
+            dataset.attrs["units"] = _text(unit)
+        return dataset
+
+
+def _append(dataset: h5py.Dataset, rows: NDArray[Any]) -> None:
+    end = len(dataset)
+    dataset.resize(end + len(rows), axis=0)
+    if rows.size:
+        dataset[end:] = rows
+
+
+class _Chunked:
+    """A dataset to which whole chunks are written, and the chunk that is being filled."""
+
+    def __init__(
+        self,
+        dataset: h5py.Dataset,
+        rows: Callable[[Batch], NDArray[Any]],
+        first: NDArray[Any] | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._rows = rows
+        self._filling: NDArray[Any] = np.empty((dataset.chunks[0], *dataset.shape[1:]), dataset.dtype)
+        self._filled = 0
+        if first is not None:
+            self._add(first)
+
+    def add(self, batch: Batch) -> None:
+        """Take the rows of a batch."""
+        self._add(self._rows(batch))
+
+    def _add(self, rows: NDArray[Any]) -> None:
+        size = len(self._filling)
+        if self._filled:
+            rows = self._fill(rows)
+        whole = len(rows) // size * size
+        if whole:
+            _append(self._dataset, rows[:whole])
+        self._fill(rows[whole:])
+
+    def _fill(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Put rows into the chunk, write it when it is full; what found no room."""
+        head = rows[: len(self._filling) - self._filled]
+        self._filling[self._filled : self._filled + len(head)] = head
+        self._filled += len(head)
+        if self._filled == len(self._filling):
+            self.finish()
+        return rows[len(head) :]
+
+    def finish(self) -> None:
+        """Write what there is of the last chunk."""
+        _append(self._dataset, self._filling[: self._filled])
+        self._filled = 0
+
+
+class _Strings:
+    """A dataset of strings; what is written are references, so whole chunks matter little."""
+
+    def __init__(self, dataset: h5py.Dataset, name: str) -> None:
+        self._dataset = dataset
+        self._name = name
+
+    def add(self, batch: Batch) -> None:
+        """Take the strings of a batch."""
+        strings = [text.replace("\0", "\ufffd") for text in batch.varying(self._name).strings()]
+        _append(self._dataset, np.array(strings, object))
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+_Column = _Chunked | _Strings

@@ -1,0 +1,72 @@
+"""The file that HDF5 writes to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Output:
+    """A file that never fails, for HDF5; its first error is raised when it is left.
+
+    HDF5 that cannot write what it holds (the disk is full) does not end well: its close raises errors
+    without a number, and in old versions the process crashes. So it writes here, is told that all is
+    well, and can close. It also leaves the descriptor close-on-exec, which HDF5's own files are not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        with self._file:
+            self.check()
+            if error is None:
+                os.fsync(self._file.fileno())
+
+    def check(self) -> None:
+        """Raise what went wrong, with the number and the name of the file."""
+        if self._error is not None:
+            raise OSError(self._error.errno, self._error.strerror, str(self._path))
+
+    # What HDF5 calls:
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to an offset."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._file.tell()
+
+    def readinto(self, data: memoryview) -> int:
+        """Read all of ``data``; zeros where nothing was written."""
+        view = memoryview(data)  # h5py's own kind of memoryview lacks slice assignment in old versions
+        done = self._file.readinto(view) or 0
+        view[done:] = bytes(len(view) - done)
+        return len(view)
+
+    def write(self, data: memoryview) -> int:
+        """Write all of ``data``, or note why not."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as e:
+            self._error = self._error or e
+        return len(data)
+
+    def truncate(self, size_bytes: int) -> int:
+        """Set the length, or note why not."""
+        try:
+            self._file.truncate(size_bytes)
+        except OSError as e:
+            self._error = self._error or e
+        return size_bytes
+
+    def flush(self) -> None:
+        """Nothing is held back."""

@@ -1,0 +1,93 @@
+"""One record after the other, by position: from the ring while it holds them, else from the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from recd_client import layout, records
+from recd_client.errors import LogDamagedError, RingDamagedError
+from recd_client.ring import RingConsumer
+
+from .batch import Event
+from .log import Chunk, LogReader, event_of
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sample's record. The payload is a view: it is valid while the source's owner keeps it ``busy``."""
+
+    begin: int
+    behind: int
+    seq: int
+    t: float
+    step: int
+    mono_ns: int
+    payload: memoryview
+
+
+class RecordSource:
+    """Finds the record at a position.
+
+    Parameters
+    ----------
+    log_directory : Path
+    """
+
+    def __init__(self, log_directory: Path) -> None:
+        self._directory = log_directory
+        #: The ring, for a track that frees only what its runner has done with; else None.
+        self.ring: RingConsumer | None = None
+        self._reader: LogReader | None = None
+        self._chunk: Chunk | None = None
+
+    def get(self, position: int, end: int) -> tuple[Frame | Event | None, int]:
+        """The record at ``position`` (None for padding) and the position behind it; ``position < end``.
+
+        Raises
+        ------
+        LogDamagedError
+            Neither ring nor log has a valid record there.
+        """
+        ring = self.ring
+        if ring is not None and position >= ring.free_position:
+            return _record(ring.region(position, end), 0, position)
+        while True:
+            if self._chunk is None or not self._chunk.info.begin <= position < self._chunk.info.end:
+                self._chunk = self._seek(position)
+            if self._chunk is None:
+                return None, end  # deleted on purpose; its loss is written down
+            info = self._chunk.info
+            if position < info.begin:
+                return None, info.begin
+            if position - info.begin >= info.body_bytes:
+                return None, info.end
+            return _record(self._chunk.body(), position - info.begin, position)
+
+    def _seek(self, position: int) -> Chunk | None:
+        """The first chunk that ends behind ``position``."""
+        if self._reader is None or self._reader.position > position:
+            self.close()
+            self._reader = LogReader(self._directory, position)
+        self._reader.position = position
+        return self._reader.next()
+
+    def close(self) -> None:
+        """Let go of the log."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._chunk = None
+
+
+def _record(region: memoryview, at: int, position: int) -> tuple[Frame | Event | None, int]:
+    try:
+        item = records.one(region, at, position, True)
+    except RingDamagedError as e:
+        raise LogDamagedError(e.what, e.do) from None
+    behind = position + item.size
+    if isinstance(item, records.Control):
+        return (None if item.kind == layout.PAD else event_of(item)), behind
+    raw = bytes(region[at : at + layout.HEADER_BYTES])
+    _, _, seq, length, _, _, t, step, mono_ns, _ = layout.HEADER_BODY.unpack(raw[4:])
+    start = at + layout.HEADER_BYTES
+    return Frame(position, behind, seq, t, step, mono_ns, region[start : start + length]), behind

@@ -1,0 +1,553 @@
+"""The supervisor: one process per user that knows the sessions and keeps their workers alive.
+
+It routes requests to workers, starts them from a warm fork server, notices their death by pidfd, and
+never touches a sample or waits for a file. It can die: workers go on without it, and join its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import multiprocess
+
+from recd_client import process, shm
+from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR
+from recd_client.errors import (
+    LimitError,
+    NoSuchSessionError,
+    OptionError,
+    ProtocolError,
+    RecdError,
+    WorkerError,
+    from_wire,
+)
+
+from . import __version__, index, paths
+from .registry import Group, Registry, Session, WorkerHandle
+from .server import Connection, Server
+
+MAIN_GROUP: Final = "main"
+MAX_SESSIONS: Final = 1024
+#: Exit code of a worker that found its group served by another.
+EXIT_LOCKED: Final = 75
+_LOCK_RETRY_S: Final = 0.5
+_MAX_POLL_S: Final = 5.0
+_STATUS_TIMEOUT_S: Final = 2.0
+_DURABILITY: Final = ("process", "interval", "strict")
+_OVERWRITE: Final = ("error", "replace", "number")
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The control plane; everything runs in one asyncio loop.
+
+    Parameters
+    ----------
+    runtime : Path
+        The runtime directory, ours alone.
+    """
+
+    def __init__(self, runtime: Path) -> None:
+        self.runtime = runtime
+        self.registry = Registry()
+        self.server = Server(runtime / "recd.sock", self.handle)
+        self.started_unix_s = time.time()
+        self.stopping = asyncio.Event()
+        self._context: Any = multiprocess.get_context("forkserver")
+        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._watched: dict[int, int] = {}  # pid -> pidfd
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- workers -------------------------------------------------------------------------------
+    def warm_up(self) -> None:
+        """Start the fork server, which imports what workers need once."""
+        self._context.set_forkserver_preload(["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz",
+                                              "recd.sinks.hdf5"])  # fmt: skip
+        from multiprocess import forkserver
+
+        forkserver.ensure_running()
+
+    def start_worker(self, session: Session, group: Group, create: dict[str, Any] | None = None) -> None:
+        """Fork a worker for a group; it reports by joining."""
+        from .worker import main
+
+        child = self._context.Process(
+            target=main,
+            args=(str(self.runtime), str(session.directory), session.session, group.name, create),
+            name=f"recd {session.name}/{group.name}",
+        )
+        child.start()
+
+        def died() -> None:
+            child.join(1.0)
+            self._worker_died(session, group, child.pid, child.exitcode)
+
+        self._watch(child.pid, died)
+
+    def _watch(self, pid: int, died: Callable[[], None]) -> None:
+        """Call ``died`` once when the process ends."""
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            asyncio.get_running_loop().call_soon(died)
+            return
+        loop = asyncio.get_running_loop()
+        self._watched[pid] = fd
+
+        def ended() -> None:
+            loop.remove_reader(fd)
+            os.close(fd)
+            self._watched.pop(pid, None)
+            died()
+
+        loop.add_reader(fd, ended)
+
+    def _worker_died(self, session: Session, group: Group, pid: int, exit_code: int | None = None) -> None:
+        """A worker ended: as it should, or it needs a successor."""
+        group.leave(pid)
+        opening = self._opening.pop(session.session, None)
+        if opening is not None and not opening.done():
+            opening.set_exception(WorkerError("the session's worker died while it began", "see the daemon's log"))
+            self.registry.sessions.pop(session.session, None)
+        elif group.ended or self.stopping.is_set():
+            if all(g.ended for g in session.groups.values()):
+                self.registry.sessions.pop(session.session, None)
+        elif group.handle is not None:
+            return  # another one, which outlived the last supervisor, serves the group
+        elif exit_code == EXIT_LOCKED:
+            # Its holder will join, or die: look again then.
+            asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._replace_worker, session, group)
+        else:
+            log.warning("session %s: worker %d of group %s died", session.session, pid, group.name)
+            if group.may_restart():
+                self.start_worker(session, group)
+            else:
+                log.error("session %s: group %s: %s", session.session, group.name, group.failed)
+
+    def _replace_worker(self, session: Session, group: Group) -> None:
+        if group.handle is None and not group.ended and not self.stopping.is_set():
+            self.start_worker(session, group)
+
+    def _join(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """A worker says whom it serves; from now on its connection is its voice."""
+        session_id, group_name = str(request["session"]), str(request["group"])
+        opening = self._opening.pop(session_id, None)
+        if "error" in request:
+            self.registry.sessions.pop(session_id, None)
+            if opening is not None:
+                opening.set_exception(from_wire(request["error"]))
+            return {}
+        session = self.registry.sessions.get(session_id)
+        fresh = session is None
+        if session is None:
+            session = self._load(session_id, Path(str(request["directory"])))
+        group = session.group(group_name)
+        handle = WorkerHandle(group_name, connection.pid, connection.send, _bell(str(request["doorbell"])))
+        group.join(handle)
+
+        def message(received: dict[str, Any]) -> None:
+            if received.get("op") == "ended":
+                group.end()
+                connection.close()
+            else:
+                handle.answered(received)
+
+        connection.on_message = message
+        if connection.pid not in self._watched:
+            self._watch(connection.pid, lambda: self._worker_died(session, group, connection.pid))
+        if opening is not None:
+            opening.set_result(None)
+        if fresh:
+            log.info("session %s: worker of group %s joined again", session_id, group_name)
+        return {}
+
+    # --- sessions ------------------------------------------------------------------------------
+    def _load(self, session_id: str, directory: Path) -> Session:
+        """Know a session again from its files."""
+        from .session import SessionStore
+
+        store = SessionStore(directory, session_id)
+        if not store.spec:
+            raise NoSuchSessionError(f"no session {session_id} in {directory}", "see: recd ls")
+        spec = store.spec
+        session = Session(
+            session_id,
+            str(spec["name"]),
+            directory,
+            int(spec["client_pid"]),
+            int(spec["client_ticks"]),
+            float(spec["clocks"]["wall_ns"]) / 1e9,
+        )
+        for stream in store.streams():
+            session.streams[stream["stream"]] = stream["group"]
+            if store.result(stream["stream"]) is None:
+                session.group(stream["group"])
+        session.group(MAIN_GROUP)
+        self.registry.sessions[session_id] = session
+        return session
+
+    def adopt(self) -> None:
+        """Take up every session of this runtime directory that is not finished."""
+        for entry in index.read_all():
+            if entry.get("state") != "live" or entry.get("runtime_dir") != str(self.runtime):
+                continue
+            self._adopt_one(str(entry["session"]), Path(str(entry["directory"])))
+
+    def _adopt_one(self, session_id: str, directory: Path) -> Session | None:
+        known = self.registry.sessions.get(session_id)
+        if known is not None:
+            return known
+        try:
+            session = self._load(session_id, directory)
+        except (RecdError, OSError, KeyError, ValueError) as e:
+            log.warning("session %s cannot be taken up: %s", session_id, e)
+            return None
+        log.info("session %s: taking it up in %s", session_id, directory)
+        for group in list(session.groups.values()):
+            # A worker that outlived the last supervisor still holds the lock; then this one leaves.
+            self.start_worker(session, group)
+        return session
+
+    # --- requests --------------------------------------------------------------------------------
+    async def handle(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one request of a client, the command line or a worker."""
+        op = str(request.get("op"))
+        if op == "join":
+            return self._join(connection, request)
+        operation: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
+            "open": self._open,
+            "resume": self._resume,
+            "attach": self._attach,
+            "flush": self._flush,
+            "taken": self._taken,
+            "close_stream": self._close_stream,
+            "close": self._close,
+            "status": self._status,
+            "stop": self._stop,
+        }
+        if op not in operation:
+            raise ProtocolError(f"unknown operation {op!r}", "update recd: client and daemon differ")
+        return await operation[op](connection, request)
+
+    async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        from .session import new_session_id
+
+        if self.stopping.is_set() or len(self.registry.sessions) >= MAX_SESSIONS:
+            raise LimitError(f"at most {MAX_SESSIONS} sessions, none while stopping", "see: recd status")
+        for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
+            if request.get(field) not in allowed:
+                raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
+        if connection.pid <= 0:
+            raise WorkerError("the daemon cannot see your process (another PID namespace?)", "run both in one")
+        name = str(request["name"])
+        directory = _run_directory(name, request.get("directory"), Path(str(request["cwd"])))
+        session_id = new_session_id()
+        ticks = process.start_ticks(connection.pid)
+        spec = {
+            **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
+                                           "code", "clocks", "cwd")},
+            "session": session_id,
+            "name": name,
+            "client_pid": connection.pid,
+            "client_ticks": ticks,
+            "runtime_dir": str(self.runtime),
+            "boot_id": process.boot_id().hex(),
+            "recd": __version__,
+        }  # fmt: skip
+        session = Session(session_id, name, directory, connection.pid, ticks, time.time())
+        self.registry.sessions[session_id] = session
+        self._opening[session_id] = ready = asyncio.get_running_loop().create_future()
+        self.start_worker(session, session.group(MAIN_GROUP), spec)
+        await ready
+        return {"session": session_id, "directory": str(directory)}
+
+    async def _resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session_id = str(request["session"])
+        session = self.registry.sessions.get(session_id)
+        if session is None:
+            for entry in index.read_all():
+                if entry.get("session") == session_id:
+                    if entry.get("state") != "live":
+                        return {"session": session_id, "directory": entry["directory"]}
+                    session = self._adopt_one(session_id, Path(str(entry["directory"])))
+        if session is None:
+            raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
+        return {"session": session_id, "directory": str(session.directory)}
+
+    async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session = self.registry.find(request["session"])
+        reply = _unpack(await session.group(MAIN_GROUP).ask("attach", **_fields(request)))
+        group_name = str(reply["group"])
+        session.streams[str(request["stream"])] = group_name
+        if group_name != MAIN_GROUP and group_name not in session.groups:
+            # The ring is there: the client may write while the worker comes up.
+            self.start_worker(session, session.group(group_name))
+        return reply
+
+    async def _flush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session = self.registry.find(request["session"])
+        groups: dict[str, dict[str, int]] = {}
+        for stream, head in request["heads"].items():
+            group = session.streams.get(stream)
+            if group is not None and not session.group(group).ended:
+                groups.setdefault(group, {})[stream] = head
+        timeout_s = _poll_s(request)
+        replies = await asyncio.gather(
+            *(
+                session.group(g).ask(
+                    "flush", timeout_s + 10.0, heads=heads, durable=bool(request.get("durable")),
+                    timeout_s=timeout_s,
+                )
+                for g, heads in groups.items()
+            )
+        )
+        return _merge([_unpack(r) for r in replies])
+
+    async def _taken(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session = self.registry.find(request["session"])
+        return _unpack(await session.group_of(request["stream"]).ask("taken", **_fields(request)))
+
+    async def _close_stream(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session = self.registry.find(request["session"])
+        return _unpack(await session.group_of(request["stream"]).ask("close_stream", **_fields(request)))
+
+    async def _close(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        session = self.registry.sessions.get(str(request["session"]))
+        if session is None or session.group(MAIN_GROUP).ended:
+            return {"done": True, "progress": 0, "summary": await _summary(str(request["session"]))}
+        session.closing = True
+        timeout_s = _poll_s(request)
+        groups = [g for g in session.groups.values() if not g.ended]
+        replies = await asyncio.gather(
+            *(g.ask("close", timeout_s + 10.0, timeout_s=timeout_s) for g in groups), return_exceptions=True
+        )
+        if session.group(MAIN_GROUP).ended:
+            return {"done": True, "progress": 0, "summary": await _summary(session.session)}
+        progress = 0
+        for group, reply in zip(groups, replies, strict=True):
+            if isinstance(reply, BaseException):
+                if group.ended:
+                    continue
+                raise reply
+            reply = _unpack(reply)
+            if reply["done"]:
+                return reply
+            progress += int(reply["progress"])
+        return {"done": False, "progress": progress, "summary": None}
+
+    async def _status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        sessions = await asyncio.gather(*(self._session_status(s) for s in list(self.registry.sessions.values())))
+        return {
+            "daemon": {
+                "pid": os.getpid(),
+                "version": __version__,
+                "protocol": [PROTOCOL_MAJOR, PROTOCOL_MINOR],
+                "runtime_dir": str(self.runtime),
+                "started_unix_s": self.started_unix_s,
+            },
+            "sessions": sessions,
+        }
+
+    async def _session_status(self, session: Session) -> dict[str, Any]:
+        alive = process.is_alive(session.client_pid, session.client_ticks)
+        state, reason = "recording" if alive else "client died, finishing", ""
+        if session.closing:
+            state = "finishing"
+        streams: list[dict[str, Any]] = []
+        for group in list(session.groups.values()):
+            if group.ended:
+                continue
+            try:
+                streams += (await group.ask("status", _STATUS_TIMEOUT_S))["streams"]
+            except (WorkerError, KeyError) as e:
+                state, reason = "failed" if group.failed else "stalled", str(e).split("\n")[0]
+        troubled = [s for s in streams if s["state"] in ("stalled", "damaged", "failed")]
+        if troubled and not reason:
+            state, reason = troubled[0]["state"], f"stream {troubled[0]['stream']}: {troubled[0]['reason']}"
+        return {
+            "session": session.session,
+            "name": session.name,
+            "directory": str(session.directory),
+            "state": state,
+            "reason": reason,
+            "client": {"pid": session.client_pid, "alive": alive},
+            "started_unix_s": session.started_unix_s,
+            "streams": streams,
+        }
+
+    # --- the end -----------------------------------------------------------------------------------
+    async def _stop(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        outcome = await self.stop_workers(float(request.get("deadline_s") or 10.0))
+        asyncio.get_running_loop().call_later(0.05, self.stopped.set)
+        return outcome
+
+    async def stop_workers(self, deadline_s: float) -> dict[str, Any]:
+        """Ask all workers to put everything away; tells what they could not finish."""
+        self.stopping.set()
+        finished: list[str] = []
+        unfinished: list[dict[str, str]] = []
+
+        async def stop_one(session: Session) -> None:
+            why: list[str] = []
+            for group in list(session.groups.values()):
+                if group.ended:
+                    continue
+                try:
+                    reply = await group.ask("stop", deadline_s + 10.0, deadline_s=deadline_s)
+                    if not reply.get("finished"):
+                        why.append(str(reply.get("why")))
+                except WorkerError as e:
+                    why.append(e.what)
+            if why:
+                unfinished.append(
+                    {"session": session.session, "directory": str(session.directory), "why": why[0]}
+                )
+            else:
+                finished.append(session.session)
+
+        await asyncio.gather(*(stop_one(s) for s in list(self.registry.sessions.values())))
+        return {"finished": finished, "unfinished": unfinished}
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until stopped."""
+        self.stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._on_signal)
+        await self.server.start()
+        ready()
+        log.info("recd %s is ready, pid %d, socket %s", __version__, os.getpid(), self.runtime / "recd.sock")
+        self.warm_up()
+        self.adopt()
+        await self.stopped.wait()
+        await self.server.stop()
+        log.info("stopped")
+
+    def _on_signal(self) -> None:
+        if self.stopping.is_set():
+            return
+
+        async def stop() -> None:
+            outcome = await self.stop_workers(10.0)
+            for entry in outcome["unfinished"]:
+                log.warning("left for the next start: %s", entry)
+            self.stopped.set()
+
+        task = asyncio.get_running_loop().create_task(stop())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _bell(name: str) -> Callable[[], object]:
+    """How to wake a worker; nothing once its doorbell is gone."""
+    try:
+        return shm.Doorbell(name).ring
+    except FileNotFoundError:
+        return lambda: None
+
+
+def _run_directory(name: str, given: Any, cwd: Path) -> Path:
+    """The absolute run directory; a new one per run unless the user gave one."""
+    if given is not None:
+        return Path(os.path.normpath(cwd / str(given)))
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    base = directory = cwd / "recordings" / name / stamp
+    n = 0
+    while directory.exists():
+        n += 1
+        directory = base.with_name(f"{stamp}-{n}")
+    return directory
+
+
+def _fields(request: dict[str, Any]) -> dict[str, Any]:
+    """A client's request without its envelope, to be handed on."""
+    return {k: v for k, v in request.items() if k not in ("id", "op", "session")}
+
+
+def _poll_s(request: dict[str, Any]) -> float:
+    return min(max(float(request.get("timeout_s") or 0.0), 0.0), _MAX_POLL_S)
+
+
+def _unpack(reply: dict[str, Any]) -> dict[str, Any]:
+    """A worker's reply without its envelope; its error is raised here."""
+    if not reply.get("ok"):
+        raise from_wire(reply.get("error") or {})
+    return {k: v for k, v in reply.items() if k not in ("id", "ok")}
+
+
+def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "done": all(r.get("done") for r in replies),
+        "progress": sum(int(r.get("progress") or 0) for r in replies),
+    }
+
+
+async def _summary(session_id: str) -> dict[str, Any]:
+    """Summary of a session that has ended, from its manifest."""
+
+    def read() -> dict[str, Any]:
+        from .manifest import manifest_path, summary_of
+        from .session import read_json
+
+        for entry in index.read_all():
+            if entry.get("session") == session_id:
+                path = manifest_path(Path(str(entry["directory"])), session_id)
+                manifest = read_json(path)
+                if manifest is not None:
+                    return summary_of(manifest, path)
+        raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls --all")
+
+    return await asyncio.to_thread(read)
+
+
+def run(*, ready_fd: int | None) -> int:
+    """Be the daemon of this runtime directory until stopped; the foreground body of ``recd start``.
+
+    Writes ``ready`` to ``ready_fd`` once the socket answers, or ``running <pid>`` when another daemon
+    holds the lock. Does not return to a caller that has threads or children to look after: the process
+    is the daemon.
+    """
+    runtime = paths.ensure_runtime_dir()
+
+    def tell(message: str) -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, message.encode() + b"\n")
+            os.close(ready_fd)
+
+    lock = os.open(paths.lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "0"
+        tell(f"running {pid}")
+        return 0
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    logging.basicConfig(
+        level=os.environ.get("RECD_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s supervisor: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    os.environ["RECD_RUNTIME_DIR"] = str(runtime)
+    # Workers move bytes; a pool of BLAS threads per worker would only cost memory and wake-ups.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+    async def serve() -> None:
+        await Supervisor(runtime).run(lambda: tell("ready"))
+
+    asyncio.run(serve())
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # workers that outlive their deadline must not hold the daemon's exit up

@@ -1,0 +1,194 @@
+"""Finished pieces of video: counted, described, joined and retimed, never encoded again.
+
+All functions block while ffmpeg runs: for a finisher's thread, not for a worker's loop.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from recd_client.errors import OutputError
+
+from . import ffmpeg
+from .mp4 import SampleCounter
+from .settings import MP4_SUFFIXES
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is in a video file.
+
+    Parameters
+    ----------
+    codec, pixel_format : str
+        As ffmpeg names them.
+    width, height : int, pixels
+    fps : Fraction
+        Frames per second.
+    frames : int
+        Number of frames.
+    """
+
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+
+    @property
+    def duration_s(self) -> float:
+        """Playing time."""
+        return float(self.frames / self.fps)
+
+
+def count_frames(path: Path) -> int:
+    """The number of frames that can be decoded: every one of them has been.
+
+    Raises
+    ------
+    OutputError
+        There is no such file.
+    """
+    _require(path)
+    # No errors asked for: each damaged frame would write a line. The null output drops and repeats nothing.
+    quiet = ("-nostdin", "-hide_banner", "-loglevel", "quiet", "-nostats", "-progress", "pipe:1")
+    source = (*ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0")
+    done = ffmpeg.run([*quiet, *source, "-f", "null", "-"])
+    found = re.findall(rb"^frame= *(\d+)", done.stdout, re.MULTILINE)
+    return int(found[-1]) if found else 0
+
+
+def describe(path: Path) -> VideoInfo:
+    """What is in the file.
+
+    Raises
+    ------
+    OutputError
+        There is no such file, or it is no video.
+    """
+    _require(path)
+    # The first frame decoded: its header has the exact rate as a time base, which the log rounds.
+    done = ffmpeg.run(
+        [
+            *("-nostdin", "-hide_banner", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0"),
+            *("-frames:v", "1", "-f", "framecrc", "-"),
+        ]
+    )
+    text = done.stdout.decode("utf-8", "replace")
+    tb = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+    size = re.search(r"^#dimensions 0: (\d+)x(\d+)", text, re.MULTILINE)
+    stream = re.search(r"Stream #0:\d.*?: Video: (\w+).*?, (\w+)[(,]", done.stderr)
+    if tb is None or size is None or stream is None:
+        raise OutputError(f"{path} is no video: {done.reason}", "run: recd recover, if it is a recording's")
+    return VideoInfo(
+        codec=stream[1],
+        pixel_format=stream[2],
+        width=int(size[1]),
+        height=int(size[2]),
+        fps=Fraction(int(tb[2]), int(tb[1])),
+        frames=_listed_frames(path),
+    )
+
+
+def _listed_frames(path: Path) -> int:
+    """Frames by an MP4's own tables, at once; of other formats by decoding."""
+    if path.suffix not in MP4_SUFFIXES:
+        return count_frames(path)
+    counter = SampleCounter(path)
+    try:
+        return counter.count()
+    finally:
+        counter.close()
+
+
+def join(pieces: Sequence[Path], out: Path, fps: Fraction, title: str = "") -> None:
+    """``out`` has the frames of all pieces, in order, at a constant rate; it is complete and on the disk.
+
+    The pieces stay. One piece is allowed: a fragmented file becomes a plain one.
+
+    Parameters
+    ----------
+    pieces : sequence of Path
+        Files of one encoder, size and format. Of one whose ffmpeg was killed,
+        :func:`~recd.video.mp4.cut` has removed what is not whole.
+    out : Path
+        Of the same suffix; an old one is replaced.
+    fps : Fraction
+        Frame ``i`` is shown at ``i / fps``, whatever times the pieces have.
+    title : str
+        Goes into the file's metadata.
+
+    Raises
+    ------
+    OutputError
+        The pieces do not fit together or cannot be written as one file.
+    """
+    for piece in pieces:
+        _require(piece)
+    kinds = {_parameters(p) for p in pieces} if len(pieces) > 1 else set()
+    if len(kinds) > 1:
+        raise OutputError(
+            f"{len(pieces)} pieces of {out.name} come from different encoders and do not join",
+            "keep them as numbered files, or encode them again with ffmpeg",
+        )
+    quoted = (ffmpeg.url(piece).replace("'", "'\\''") for piece in pieces)
+    listing = "".join(["ffconcat version 1.0\n", *(f"file '{name}'\n" for name in quoted)])
+    _copy(("-f", "concat", "-safe", "0", "-i", "pipe:0"), out, fps, title, listing.encode())
+
+
+def retime(path: Path, out: Path, fps: Fraction, title: str = "") -> None:
+    """``out`` has the same frames at another constant rate; it is complete and on the disk.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be read or ``out`` not written.
+    """
+    _require(path)
+    _copy(("-i", ffmpeg.url(path)), out, fps, title)
+
+
+def _copy(source: Sequence[str], out: Path, fps: Fraction, title: str, data: bytes = b"") -> None:
+    """Copy packets, the i-th at ``i / fps``. Packets lie in showing order: no encoder here reorders."""
+    times = f"setts=ts=N:duration=1:time_base={fps.denominator}/{fps.numerator}"
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, "-y", *ffmpeg.LOCAL_ONLY, *source, "-map", "0:v:0", "-c", "copy"),
+            *("-bsf:v", times, "-r", str(fps)),
+            *(["-metadata", f"title={title}"] if title else []),
+            *("-f", out.suffix[1:] if out.suffix in MP4_SUFFIXES else "matroska", ffmpeg.url(out)),
+        ],
+        data=data,
+    )
+    if done.returncode != 0:
+        raise OutputError(
+            f"{out} cannot be written: {done.reason}", "make room on the disk, then run: recd recover"
+        )
+    fd = os.open(out, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _parameters(path: Path) -> tuple[str, ...]:
+    """What must be equal for packets of two files to be decoded as one stream."""
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0", "-c", "copy"),
+            *("-frames:v", "1", "-f", "framecrc", "-"),
+        ]
+    )
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    return tuple(line for line in lines if line.startswith(("#extradata", "#codec_id", "#dimensions")))
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise OutputError(f"there is no file {path}", "check the name")

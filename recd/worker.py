@@ -1,0 +1,426 @@
+"""A worker: one process that drains the rings of one group into logs and files.
+
+The loop: answer the supervisor, drain every ring, give each sink a slice, look whether anything
+ended, sleep a little when nothing was done. A worker begins, always, by reading what is on disk; a
+new session is one with no streams yet, and a restart after a crash is nothing special.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from recd_client import process, shm
+from recd_client.errors import (
+    LimitError,
+    NoSuchSessionError,
+    ProtocolError,
+    RecdError,
+    RingDamagedError,
+    to_wire,
+)
+from recd_client.options import SinkOptions, VideoFile
+from recd_client.schema import Schema
+
+from . import __version__, index, manifest, sinks
+from .finisher import Finisher
+from .link import Link
+from .runner import LogRunner, Runner, SinkContext
+from .session import MAIN_GROUP, GroupLock, SessionStore, doorbell_name
+from .supervisor import EXIT_LOCKED
+from .track import FrameRunner, Store, Track
+
+_POLL_MIN_S: Final = 0.0002
+_POLL_MAX_S: Final = 0.01
+_SLEEP_S: Final = 0.05
+_FAREWELL_S: Final = 2.0
+_IDLE_AFTER_S: Final = 0.1
+_SYNC_EVERY_NS: Final = 200_000_000
+_LOOK_EVERY_NS: Final = 20_000_000
+MAX_STREAMS: Final = 4096
+
+log = logging.getLogger(__name__)
+
+
+class Pending:
+    """A request that is answered when a condition holds, or unanswered at its deadline."""
+
+    def __init__(self, request: dict[str, Any], ready: Callable[[], dict[str, Any] | None]) -> None:
+        self.id = request["id"]
+        self.deadline = time.monotonic() + min(float(request.get("timeout_s") or 0.0), 60.0)
+        self.ready = ready
+
+
+class Worker:
+    """Serves one group of one session until everything in it is finished.
+
+    Parameters
+    ----------
+    runtime : Path
+        The daemon's runtime directory.
+    store : SessionStore
+    group : str
+    """
+
+    def __init__(self, runtime: Path, store: SessionStore, group: str, lock: GroupLock) -> None:
+        self.runtime = runtime
+        self.store = store
+        self.group = group
+        self.lock = lock
+        self.tracks: dict[str, Track] = {}
+        self.closing = False
+        self.stopping = False
+        self._stop_id: int | None = None
+        self._stop_deadline = 0.0
+        self.ended = False
+        self.pending: list[Pending] = []
+        self.renames: dict[str, dict[str, Any]] = {}
+        spec = store.spec
+        self.tag = shm.runtime_tag(runtime)
+        self.doorbell = shm.Doorbell(doorbell_name(self.tag, store.session, group), create=True)
+        self.finisher = Finisher(self.doorbell.ring)
+        self.link = Link(
+            runtime / "recd.sock",
+            __version__,
+            {
+                "session": store.session,
+                "directory": str(store.directory),
+                "group": group,
+                "doorbell": self.doorbell.name,
+            },
+        )
+        limit = spec.get("spool_limit_bytes")
+        self.rules = Store(str(spec["durability"]), int(limit) if limit else None)
+        self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
+        self.client_gone = False
+        self._finished_progress = 0
+        self._looked_ns = 0
+        self._synced_ns = 0
+        self._idle_since: float | None = None
+        self._poll_s = _POLL_MIN_S
+        for stream in store.streams():
+            if stream["group"] == group and store.result(stream["stream"]) is None:
+                self._load(stream)
+
+    # --- the loop --------------------------------------------------------------------------------
+    def run(self) -> None:
+        """Work until all is finished, or until told to stop."""
+        while not self.ended:
+            for request in self.link.requests():
+                self._handle(request)
+            did = self._drain()
+            for track in list(self.tracks.values()):
+                did |= track.work(self._drain)
+            self._look_around()
+            did |= self._finish_tracks()
+            self._answer_pending()
+            if self.stopping and not did and self._stop():
+                return
+            if not did and not self.ended:
+                self._sleep()
+            elif did:
+                self._idle_since, self._poll_s = None, _POLL_MIN_S
+
+    def _drain(self) -> bool:
+        did = False
+        for track in self.tracks.values():
+            did |= track.drain()
+        return did
+
+    def _sleep(self) -> None:
+        """Poll at a growing pace, then ask for the doorbell and wait for it.
+
+        A missed wake-up costs latency, never correctness: no wait is longer than 50 ms.
+        """
+        descriptors = [fd for t in self.tracks.values() for r in t.runners if (fd := r.waits_for()) >= 0]
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+        if descriptors:
+            poll = select.poll()
+            for fd in descriptors:
+                poll.register(fd, select.POLLOUT)
+            poll.poll(_POLL_MAX_S * 1000)
+            return
+        if now - self._idle_since < _IDLE_AFTER_S:
+            self.doorbell.wait(self._poll_s)
+            self._poll_s = min(self._poll_s * 2, _POLL_MAX_S)
+            return
+        rings = [t.ring for t in self.tracks.values() if t.ring is not None]
+        for ring in rings:
+            ring.announce_sleep()
+        if not any(ring.has_news() for ring in rings):
+            self.doorbell.wait(_SLEEP_S)
+
+    def _look_around(self) -> None:
+        """Now and then: is the client alive, is a sync due."""
+        now = time.monotonic_ns()
+        if now - self._looked_ns < _LOOK_EVERY_NS:
+            return
+        self._looked_ns = now
+        if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
+            self._end()
+        if not self.client_gone and not process.is_alive(*self.client):
+            log.info("session %s: its process is gone; finishing its files", self.store.session)
+            self.client_gone = True
+            for track in self.tracks.values():
+                track.producer_gone = True
+        if self.rules.durability == "interval" and now - self._synced_ns > _SYNC_EVERY_NS:
+            self._synced_ns = now
+            for track in self.tracks.values():
+                track.sync()
+
+    # --- streams -----------------------------------------------------------------------------------
+    def _load(self, spec: dict[str, Any]) -> Track:
+        """Take up a stream as its files describe it."""
+        name = str(spec["stream"])
+        directory = self.store.stream_path(name)
+        schema = Schema.from_json(spec["schema"])
+        context = SinkContext(
+            directory,
+            schema,
+            {
+                "name": name,
+                "metadata": self.store.spec.get("metadata") or {},
+                "clocks": self.store.spec["clocks"],
+            },
+            self.finisher,
+            time.monotonic_ns,
+            self.store.spec["overwrite"] == "replace",
+        )
+        options = [SinkOptions.from_json(s) for s in spec["sinks"]]
+        frames: FrameRunner | None = None
+        runners: list[Runner] = []
+        for i, (option, final) in enumerate(zip(options, map(Path, spec["finals"]), strict=True)):
+            if isinstance(option, VideoFile):
+                from .frames import VideoRunner
+
+                video = VideoRunner(context, i, option, final)
+                frames = video if len(options) == 1 else None
+                runners.append(video)
+            else:
+                runners.append(
+                    LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
+                )
+        track = Track(directory, name, schema, self.rules, runners, frames, self._open_ring(spec), time.monotonic_ns)
+        track.producer_gone = self.client_gone
+        self.tracks[name] = track
+        if change := self.store.rename_of(name):
+            self._rename(name, change)
+        return track
+
+    def _open_ring(self, spec: dict[str, Any]) -> shm.Segment | None:
+        if spec["boot_id"] != process.boot_id().hex():
+            return None
+        try:
+            return shm.Segment.open(spec["ring"])
+        except (FileNotFoundError, RingDamagedError) as e:
+            log.warning("stream %s: %s", spec["stream"], e)
+            return None
+
+    def _finish_tracks(self) -> bool:
+        """Write down the outcome of every track that is done, and let go of it."""
+        did = False
+        for name, track in list(self.tracks.items()):
+            if not track.finish():
+                continue
+            result = manifest.stream_result(track)
+            self.store.put_result(name, result)
+            segment = track.segment
+            self._finished_progress += track.progress + 1
+            track.save()
+            track.close()
+            if segment is not None:
+                segment.unlink()
+            if result["complete"]:
+                shutil.rmtree(track.directory / "log", ignore_errors=True)
+            del self.tracks[name]
+            did = True
+        return did
+
+    def _end(self) -> None:
+        """Everything of this group is finished; the main worker also ends the session."""
+        if self.group == MAIN_GROUP:
+            streams = self.store.streams()
+            if any(self.store.result(s["stream"]) is None for s in streams):
+                return
+            for bell in {s["doorbell"] for s in streams}:
+                shm.unlink_semaphore(bell)
+            summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            for pending in self.pending:
+                self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
+            self.pending.clear()
+        self.link.leave(_FAREWELL_S)
+        self.doorbell.unlink()
+        self.ended = True
+
+    # --- requests ----------------------------------------------------------------------------------
+    def _handle(self, request: dict[str, Any]) -> None:
+        try:
+            operation = {
+                "attach": self._attach,
+                "flush": self._flush,
+                "taken": self._taken,
+                "close_stream": self._close_stream,
+                "close": self._close,
+                "status": self._status,
+                "stop": self._ask_stop,
+            }.get(str(request.get("op")))
+            if operation is None:
+                raise ProtocolError(f"unknown operation {request.get('op')!r}", "update recd")
+            reply = operation(request)
+            if reply is not None:
+                self._reply(request["id"], reply)
+        except Exception as e:
+            if not isinstance(e, RecdError):
+                log.exception("request %s", request.get("op"))
+            self.link.send({"id": request.get("id"), "ok": False, "error": to_wire(e)})
+
+    def _reply(self, request_id: int, reply: dict[str, Any]) -> None:
+        self.link.send({"id": request_id, "ok": True, **reply})
+
+    def _attach(self, request: dict[str, Any]) -> dict[str, Any]:
+        if len(self.tracks) >= MAX_STREAMS:
+            raise LimitError(f"the session has {MAX_STREAMS} streams", "put values into one stream's fields")
+        spec = self.store.attach(request, self.tag)
+        if spec["group"] == self.group and spec["stream"] not in self.tracks:
+            self._load(spec)
+        elif spec["group"] != self.group:  # the client must find it although that worker only starts
+            shm.Doorbell(spec["doorbell"], create=True).close()
+        return {"ring": spec["ring"], "doorbell": spec["doorbell"], "group": spec["group"], "files": spec["finals"]}
+
+    def _track(self, request: dict[str, Any]) -> Track:
+        track = self.tracks.get(str(request.get("stream")))
+        if track is None:
+            raise NoSuchSessionError(f"no stream {request.get('stream')!r} here", "attach it first")
+        return track
+
+    def _flush(self, request: dict[str, Any]) -> None:
+        heads = {str(k): int(v) for k, v in request["heads"].items() if k in self.tracks}
+        for name, head in heads.items():
+            self.tracks[name].flush_to = max(self.tracks[name].flush_to, head)
+
+        def ready() -> dict[str, Any] | None:
+            for name, head in heads.items():
+                if name in self.tracks and not self.tracks[name].safe(head):
+                    return None
+            if request.get("durable"):
+                for name in heads:
+                    if name in self.tracks:
+                        self.tracks[name].sync_all()
+            return {"done": True, "progress": self._progress()}
+
+        self.pending.append(Pending(request, ready))
+
+    def _taken(self, request: dict[str, Any]) -> None:
+        track, sink, position = self._track(request), int(request["sink"]), int(request["position"])
+        runner = track.runners[sink]
+        self.pending.append(
+            Pending(
+                request,
+                lambda: {"done": True} if runner.over or runner.position >= position else None,
+            )
+        )
+
+    def _close_stream(self, request: dict[str, Any]) -> dict[str, Any]:
+        track = self._track(request)
+        change = {"filename": request.get("filename"), "fps": request.get("fps")}
+        if change["filename"] or change["fps"]:
+            self.store.put_rename(track.name, change)
+            self._rename(track.name, change)
+        return {}
+
+    def _rename(self, name: str, change: dict[str, Any]) -> None:
+        """Files of the stream that are not finished yet take another name, videos another speed."""
+        for runner in self.tracks[name].runners:
+            if change.get("filename") and Path(change["filename"]).suffix in runner.options.suffixes:
+                runner.rename(Path(os.path.normpath(self.store.directory / change["filename"])))
+            if change.get("fps"):
+                runner.retime(float(change["fps"]))
+
+    def _close(self, request: dict[str, Any]) -> None:
+        self.closing = True
+        self.pending.append(Pending(request, lambda: None))
+
+    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"streams": [t.status() for t in self.tracks.values()], "progress": self._progress()}
+
+    def _progress(self) -> int:
+        return self._finished_progress + sum(t.progress for t in self.tracks.values())
+
+    def _answer_pending(self) -> None:
+        now = time.monotonic()
+        for pending in list(self.pending):
+            reply = pending.ready()
+            if reply is None and now >= pending.deadline:
+                reply = {"done": False, "progress": self._progress(), "summary": None}
+            if reply is not None:
+                self.pending.remove(pending)
+                self._reply(pending.id, reply)
+
+    # --- stopping ------------------------------------------------------------------------------------
+    def _ask_stop(self, request: dict[str, Any]) -> None:
+        self.stopping = True
+        self._stop_id = int(request["id"])
+        self._stop_deadline = time.monotonic() + float(request.get("deadline_s") or 0.0)
+
+    def _stop(self) -> bool:
+        """Put everything away such that a later worker goes on; waits for files that are being finished."""
+        finishing = self.closing or self.client_gone
+        if finishing and self.tracks and time.monotonic() < self._stop_deadline:
+            return False
+        for track in self.tracks.values():
+            track.save()
+            track.sync_all()
+        self.finisher.stop(5.0)
+        why = "its process still runs" if not finishing else "its files were not finished in time"
+        if self._stop_id is not None:
+            self._reply(self._stop_id, {"finished": not self.tracks and finishing, "why": why})
+        for track in self.tracks.values():
+            track.close()
+        return True
+
+
+def main(runtime: str, directory: str, session: str, group: str, create: dict[str, Any] | None) -> None:
+    """Body of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(
+        level=os.environ.get("RECD_LOG_LEVEL", "INFO"),
+        format=f"%(asctime)s %(levelname)s worker[{os.getpid()}] {session}/{group}: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    store = SessionStore(Path(directory), session)
+    try:
+        if create is not None:
+            store.create(create)
+    except RecdError as e:
+        join = {"session": session, "directory": directory, "group": group, "error": to_wire(e)}
+        Link(Path(runtime) / "recd.sock", __version__, join).connect()
+        return
+    try:
+        lock = store.lock(group)
+    except BlockingIOError:
+        log.info("another worker serves this group")
+        os._exit(EXIT_LOCKED)
+    worker = Worker(Path(runtime), store, group, lock)
+
+    def on_term(signum: int, frame: object) -> None:
+        worker.stopping = True
+
+    signal.signal(signal.SIGTERM, on_term)
+    if group == MAIN_GROUP:
+        index.write(manifest.index_entry(store, "live"))
+    worker.link.connect()
+    worker.run()
+    worker.link.close()
+    logging.shutdown()
+    os._exit(0)  # the finisher's thread and the fork server's descriptors need no ceremony

@@ -1,0 +1,111 @@
+"""What all tests share: a daemon's surroundings of their own, and no silent skips where CI wants none."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from recd_client.control import Caller
+from recd_client.errors import DaemonNotRunningError
+from recd_client.shm import PREFIX, SHM_DIR, runtime_tag
+from support import processes_of, wait_until
+
+STOP_WITHIN_S = 20.0
+#: What a stopped daemon may leave in its runtime directory: the file that is locked, and its log.
+MAY_STAY = {"recd.lock", "daemon.log"}
+
+
+# --- optional parts -----------------------------------------------------------------------------------
+
+#: What must not be skipped: RECD_REQUIRE="torch,strace" (names as in the marker `requires`).
+REQUIRED = {name for name in os.environ.get("RECD_REQUIRE", "").split(",") if name}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose optional parts are missing; fail it where they are required."""
+    for marker in item.iter_markers("requires"):
+        for name in marker.args:
+            if importlib.util.find_spec(name) is None and shutil.which(name) is None:
+                if name in REQUIRED:
+                    pytest.fail(f"{name} is missing and RECD_REQUIRE asks for it", pytrace=False)
+                pytest.skip(f"needs {name}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where RECD_REQUIRE is set, fail a test that skips itself: only the marker says what may be missing."""
+    report = yield
+    skipped_itself = (
+        report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("requires")
+    )
+    if REQUIRED and skipped_itself:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped itself; say what it needs with @pytest.mark.requires(...)"
+    return report
+
+
+# --- a daemon's surroundings --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory of the test's own; afterwards its daemon is stopped, and nothing of it is left.
+
+    Not below tmp_path: a socket's path ends at 107 bytes.
+    """
+    top = Path(tempfile.mkdtemp(prefix="recd-", dir="/tmp"))
+    directory = top / "run"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("RECD_RUNTIME_DIR", str(directory))
+    monkeypatch.setenv("XDG_STATE_HOME", str(top / "state"))
+    monkeypatch.setenv("RECD_COMMAND", f"{shlex.quote(sys.executable)} -m recd")
+    try:
+        yield directory
+        left = _stop_daemon(directory) + _names_left(directory)
+    finally:
+        _remove_all(directory)
+        shutil.rmtree(top)
+    assert not left, f"the test's daemon left behind: {', '.join(left)}"
+
+
+def _stop_daemon(directory: Path) -> list[str]:
+    """Stop the daemon if one runs, and tell which processes did not end with it."""
+    with suppress(DaemonNotRunningError):
+        daemon = Caller(directory / "recd.sock", role="cli")
+        daemon.close()
+        os.kill(daemon.server["pid"], signal.SIGTERM)
+    with suppress(TimeoutError):
+        wait_until(lambda: not processes_of(directory), timeout_s=STOP_WITHIN_S)
+    return [f"process {pid} ({command})" for pid, command in processes_of(directory).items()]
+
+
+def _names_left(directory: Path) -> list[str]:
+    """Shared memory, semaphores and files of this runtime that a stopped daemon should have removed."""
+    files = [str(p) for p in directory.iterdir() if p.name not in MAY_STAY]
+    return files + [str(p) for p in _shared_memory(directory)]
+
+
+def _shared_memory(directory: Path) -> list[Path]:
+    names = f"{PREFIX}-{runtime_tag(directory)}-*"
+    return [*SHM_DIR.glob(names), *SHM_DIR.glob(f"sem.{names}")]
+
+
+def _remove_all(directory: Path) -> None:
+    """Kill and remove what is left, so that one test's leftovers do not become the next one's."""
+    for pid in processes_of(directory):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for path in _shared_memory(directory):
+        path.unlink(missing_ok=True)

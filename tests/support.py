@@ -1,0 +1,43 @@
+"""Helpers for tests: waiting for a condition, and finding the processes of a runtime directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from recd_client.process import start_ticks
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0) -> T:
+    """Poll until ``condition`` returns something true, and return that.
+
+    Raises
+    ------
+    TimeoutError
+        It did not within ``timeout_s``: a bound for tests that hang, not a promise about speed.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout_s} s: {getattr(condition, '__qualname__', condition)}")
+        time.sleep(0.005)
+    return found
+
+
+def processes_of(runtime: Path) -> dict[int, str]:
+    """Living processes with this runtime directory in their environment: pid and command line."""
+    wanted = f"RECD_RUNTIME_DIR={runtime}".encode()
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = wanted in (process / "environ").read_bytes().split(b"\0")
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # another user's, or gone by now
+            continue
+        if ours and start_ticks(int(process.name)):
+            found[int(process.name)] = command.strip()
+    return found
