@@ -8,6 +8,7 @@ slot, and the older one still stands. (The double-buffered superblock of many fi
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -41,6 +42,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         best: dict[str, Any] | None = None
+        self._generation, self._last = 0, None
         for at in (0, _SLOT_BYTES):
             slot = raw[at : at + _SLOT_BYTES]
             if len(slot) < _HEAD.size:
@@ -53,7 +55,13 @@ class Checkpoint:
         return best
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep ``state`` with one system call; none when it did not change."""
+        """Keep ``state`` with one system call; none when it did not change.
+
+        Raises
+        ------
+        OSError
+            It could not be written whole (disk full, ...); the state before still stands.
+        """
         body = json.dumps(state, separators=(",", ":")).encode()
         if body == self._last:
             return
@@ -64,7 +72,8 @@ class Checkpoint:
         generation = self._generation + 1
         rest = struct.pack("<IQ", len(body), generation) + body
         slot = struct.pack("<I", zlib.crc32(rest)) + rest
-        os.pwrite(self._fd, slot, generation % 2 * _SLOT_BYTES)
+        if os.pwrite(self._fd, slot, generation % 2 * _SLOT_BYTES) < len(slot):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._generation, self._last = generation, body
 
     def sync(self) -> None:

@@ -149,7 +149,9 @@ class VideoRunner(Runner):
         self._open_index()
         if self._pieces and self._pieces[-1].count < 0:
             self._phase = "waiting"
-        self._go_back(sum(p.count for p in self._pieces if p.count >= 0))
+        counted = sum(p.count for p in self._pieces if p.count >= 0)
+        # While an orphan still writes, the index tells what it was given: it is cut when its frames are counted.
+        self._go_back(counted, cut=self._phase == "feeding")
 
     def _begin_part(self, number: int, position: int, first_seq: int) -> None:
         self.part = Part(number, position)
@@ -186,8 +188,8 @@ class VideoRunner(Runner):
             raw = b""
         return np.frombuffer(raw[: len(raw) // _LINE.size * _LINE.size], _LINE_DTYPE)
 
-    def _go_back(self, frames: int) -> None:
-        """Forget all frames of the part but the first ``frames``, and go on with the next one's record."""
+    def _go_back(self, frames: int, *, cut: bool) -> None:
+        """Go on behind the first ``frames`` frames of the part; ``cut`` forgets the others' lines."""
         lines = self._index(self.part.number)
         if frames < len(lines):
             self.position, self._expected = int(lines["position"][frames]), int(lines["seq"][frames])
@@ -198,8 +200,8 @@ class VideoRunner(Runner):
         self._forget()
         self._fed = self._acked = min(frames, len(lines))
         self.part.samples = int(np.count_nonzero(lines["repeated"][: self._fed] == 0))
-        os.ftruncate(self._index_fd, self._fed * _LINE.size)
-        os.lseek(self._index_fd, self._fed * _LINE.size, os.SEEK_SET)
+        if cut:
+            os.ftruncate(self._index_fd, self._fed * _LINE.size)
 
     @property
     def safe(self) -> int:
@@ -442,7 +444,7 @@ class VideoRunner(Runner):
         self._failures = 0 if piece.count else self._failures + 1
         if self._failures >= _MAX_FAILURES:
             raise CodecError(f"ffmpeg fails again and again: {self._why}", "see: recd doctor")
-        self._go_back(piece.first + piece.count)
+        self._go_back(piece.first + piece.count, cut=True)
         self._put_part()
         self._phase = "feeding"
         return True

@@ -18,7 +18,7 @@ from recd_client.schema import Schema
 
 from .batch import Event
 from .checkpoint import Checkpoint
-from .log import HAS_CONTROL, Chunk, ChunkInfo
+from .chunks import HAS_CONTROL, Chunk, ChunkInfo
 
 
 @dataclass

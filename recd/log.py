@@ -1,22 +1,7 @@
-"""The append-only log of one stream: ring records as they stand, in checksummed chunks.
+"""The append-only log of one stream: a directory of segment files, each a row of chunks.
 
-A directory of segment files, named by the ring position of their first chunk (16 hex digits). A
-segment is a row of chunks, each a 128-byte header and the records::
-
-    chunk header, 128 bytes, little-endian
-    | crc32 u32        of the rest of this header                                          |
-    | magic u32        "RLOG"                                                              |
-    | version u16, flags u16 (1: contains LOSS, MARK or CLOSE)                             |
-    | body_crc32 u32   of the records                                                      |
-    | body_bytes u64                                                                       |
-    | begin u64, end u64   ring positions; the end includes padding, which is not stored   |
-    | first_seq u64, next_seq u64                                                          |
-    | samples u32, backward_times u32, nan_times u32, reserved u32                         |
-    | t_first f64, t_last f64, mono_first_ns u64, mono_last_ns u64                         |
-    | step_first i64, step_last i64                                                        |
-
-Positions make a chunk prove its place, checksums its content: after a kill the log ends behind its
-last whole chunk, and that is where the ring is read on.
+A segment is named by the ring position of its first chunk (16 hex digits). After a kill the log ends
+behind its last whole chunk (:mod:`recd.chunks`), and that is where the ring is read on.
 """
 
 from __future__ import annotations
@@ -24,67 +9,20 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-import struct
+import shutil
 import zlib
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from recd_client import layout, records
-from recd_client.errors import LogDamagedError, RingDamagedError
+from recd_client.errors import LogDamagedError
 from recd_client.schema import Schema
 
-from .batch import Batch, Event, batch_of_records, batch_of_run
+from .batch import Batch
+from .chunks import HEADER_BYTES, Chunk, ChunkInfo
 
-MAGIC: Final = 0x474F4C52  # b"RLOG"
-VERSION: Final = 1
-HAS_CONTROL: Final = 1
+#: When a segment is full and the next one begins.
 SEGMENT_BYTES: Final = 64 << 20
-_HEADER: Final = struct.Struct("<IHHIQQQQQIIIIddQQqq")
-_CRC: Final = struct.Struct("<I")
-HEADER_BYTES: Final = 128
-
-
-@dataclass(frozen=True)
-class ChunkInfo:
-    """What a chunk's header tells; fields as in the module head."""
-
-    flags: int
-    body_crc32: int
-    body_bytes: int
-    begin: int
-    end: int
-    first_seq: int
-    next_seq: int
-    samples: int
-    backward_times: int
-    nan_times: int
-    t_first: float
-    t_last: float
-    mono_first_ns: int
-    mono_last_ns: int
-    step_first: int
-    step_last: int
-
-    def pack(self) -> bytes:
-        """The header's bytes."""
-        v = astuple(self)
-        body = _HEADER.pack(MAGIC, VERSION, v[0], *v[1:10], 0, *v[10:])
-        body = body.ljust(HEADER_BYTES - 4, b"\0")
-        return _CRC.pack(zlib.crc32(body)) + body
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> ChunkInfo | None:
-        """The header in ``raw``, None if it is none."""
-        if len(raw) < HEADER_BYTES or _CRC.unpack_from(raw)[0] != zlib.crc32(raw[4:HEADER_BYTES]):
-            return None
-        magic, version, *v = _HEADER.unpack_from(raw, 4)
-        if magic != MAGIC or version != VERSION:
-            return None
-        return cls(*v[:10], *v[11:])
-
-
 
 
 def segments(directory: Path) -> list[int]:
@@ -229,149 +167,6 @@ def _scan(path: Path) -> Iterator[tuple[ChunkInfo, int]]:
                 return
             yield info, offset
             offset += HEADER_BYTES + info.body_bytes
-
-
-class Chunk:
-    """One chunk of the log; its records are read and proved when they are first asked for."""
-
-    def __init__(self, info: ChunkInfo, fd: int, offset: int) -> None:
-        self.info = info
-        self._fd = fd
-        self._offset = offset + HEADER_BYTES
-        self._body: memoryview | None = None
-
-    def body(self) -> memoryview:
-        """The records.
-
-        Raises
-        ------
-        LogDamagedError
-            The bytes on the disk are not those that were written.
-        """
-        if self._body is None:
-            raw = bytearray(self.info.body_bytes)
-            got = 0
-            while got < len(raw):
-                n = os.preadv(self._fd, [memoryview(raw)[got:]], self._offset + got)
-                if n == 0:
-                    break
-                got += n
-            if got < len(raw) or zlib.crc32(raw) != self.info.body_crc32:
-                raise LogDamagedError(
-                    f"log chunk at position {self.info.begin} is damaged", "see: recd info on the directory"
-                )
-            self._body = memoryview(raw)
-        return self._body
-
-    def items(
-        self,
-        schema: Schema,
-        begin: int = 0,
-        end: int | None = None,
-        limit_bytes: int | None = None,
-    ) -> Iterator[Item]:
-        """Samples and events from position ``begin`` to ``end``.
-
-        ``begin`` and ``end`` are record boundaries. ``limit_bytes`` stops behind the record that
-        reaches it. Behind the chunk's last record stands the chunk's end, padding included.
-        """
-        info = self.info
-        start = max(begin - info.begin, 0)
-        stop, behind = info.body_bytes, info.end
-        if end is not None and end - info.begin < stop:
-            stop, behind = max(end - info.begin, start), end
-        yield from items_of(
-            schema,
-            self.body()[start:stop],
-            info.begin + start,
-            behind,
-            prove=False,
-            limit_bytes=limit_bytes,
-        )
-
-
-class Item(NamedTuple):
-    """Samples or an event, and the ring positions at and behind it."""
-
-    what: Batch | Event
-    begin: int
-    behind: int
-
-
-def items_of(
-    schema: Schema,
-    body: memoryview,
-    begin: int,
-    end: int,
-    *,
-    prove: bool,
-    limit_bytes: int | None = None,
-) -> Iterator[Item]:
-    """Samples and events of a region of records that begins at ``begin`` and ends before ``end``."""
-    singles: list[int] = []
-
-    def behind(offset: int) -> int:
-        return end if offset == len(body) else begin + offset
-
-    def gathered(offset: int) -> Item:
-        return Item(batch_of_records(schema, body, singles), begin + singles[0], behind(offset))
-
-    try:
-        at = 0
-        for item in records.split(
-            body, begin, schema.stride_bytes, schema.payload_bytes, prove=prove, limit_bytes=limit_bytes
-        ):
-            at = item.offset
-            if isinstance(item, records.Run):
-                if item.stride_bytes:
-                    batch = batch_of_run(schema, body, item.offset, item.count)
-                    yield Item(batch, begin + at, behind(at + item.size))
-                else:
-                    singles.append(item.offset)
-                at += item.size
-                continue
-            if singles:
-                yield gathered(at)
-                singles.clear()
-            at += item.size
-            if item.kind != layout.PAD:
-                yield Item(event_of(item), begin + item.offset, behind(at))
-        if singles:
-            yield gathered(at)
-    except RingDamagedError as e:
-        raise LogDamagedError(e.what, e.do) from None
-
-
-def event_of(control: records.Control) -> Event:
-    """The event that a control record tells."""
-    kind, data = "mark", {}
-    if control.kind == layout.MARK:
-        import json
-
-        try:
-            data = json.loads(control.payload)
-            data = {"label": str(data["label"]), "fields": dict(data["fields"])}
-        except (ValueError, KeyError, TypeError):
-            data = {"label": "recd.unreadable", "fields": {}}
-    else:
-        kind = "loss" if control.kind == layout.LOSS else "close"
-        at = 0
-        if kind == "close":
-            next_seq, marks_lost = layout.CLOSE_PREFIX.unpack_from(control.payload)
-            data = {"next_seq": next_seq, "marks_lost": marks_lost}
-            at = layout.CLOSE_PREFIX.size
-        data["losses"] = _losses(control.payload[at:])
-    return Event(kind, control.position, control.seq, control.t, control.step, control.mono_ns, data)
-
-
-def _losses(payload: bytes) -> list[dict[str, object]]:
-    out = []
-    for at in range(0, len(payload) - layout.LOSS_ENTRY.size + 1, layout.LOSS_ENTRY.size):
-        entry = dict(zip(layout.LOSS_ENTRY_NAMES, layout.LOSS_ENTRY.unpack_from(payload, at), strict=True))
-        code = int(entry["cause"])
-        entry["cause"] = layout.CAUSES[code] if code < len(layout.CAUSES) else "unknown"
-        out.append(entry)
-    return out
 
 
 class LogReader:

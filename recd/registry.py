@@ -99,6 +99,18 @@ class Group:
             return False
         return True
 
+    async def stop(self, deadline_s: float) -> str:
+        """Ask the worker to put everything away; why it could not finish, ``""`` if it did."""
+        if self.handle is None:
+            return self.failed or "it had no worker"
+        try:
+            reply = await asyncio.wait_for(self.handle.ask("stop", deadline_s=deadline_s), deadline_s + 5.0)
+        except WorkerGoneError:
+            return "its worker died"
+        except asyncio.TimeoutError:
+            return "its worker does not answer"
+        return "" if reply.get("finished") else str(reply.get("why") or reply.get("error"))
+
     async def ask(self, op: str, within_s: float = 20.0, /, **fields: Any) -> dict[str, Any]:
         """Ask the group's worker, or its successor if it dies meanwhile; the reply as it came.
 

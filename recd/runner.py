@@ -156,7 +156,7 @@ class Runner(ABC):
                 **p.details,
             }
             for p in sorted(self.parts.parts.values(), key=lambda p: p.number)
-            if p.state == "done"
+            if p.state == "done" and p.path  # a null sink has parts, but no files
         ]
 
     def status(self) -> dict[str, Any]:
@@ -482,6 +482,7 @@ class LogRunner(Runner):
             self.save()
         if isinstance(self.sink, AppendSink) and self._opened:
             self.sink.abandon()
+            self._opened = False
         if self._reader is not None:
             self._reader.close()
         self.checkpoint.close()

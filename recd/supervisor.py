@@ -398,16 +398,8 @@ class Supervisor:
         unfinished: list[dict[str, str]] = []
 
         async def stop_one(session: Session) -> None:
-            why: list[str] = []
-            for group in list(session.groups.values()):
-                if group.ended:
-                    continue
-                try:
-                    reply = await group.ask("stop", deadline_s + 10.0, deadline_s=deadline_s)
-                    if not reply.get("finished"):
-                        why.append(str(reply.get("why")))
-                except WorkerError as e:
-                    why.append(e.what)
+            groups = [g for g in session.groups.values() if not g.ended]
+            why = [w for w in await asyncio.gather(*(g.stop(deadline_s) for g in groups)) if w]
             if why:
                 unfinished.append(
                     {"session": session.session, "directory": str(session.directory), "why": why[0]}

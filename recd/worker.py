@@ -378,8 +378,8 @@ class Worker:
         if finishing and self.tracks and time.monotonic() < self._stop_deadline:
             return False
         for track in self.tracks.values():
-            track.save()
             track.sync_all()
+            track.save()
         self.finisher.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"
         if self._stop_id is not None:

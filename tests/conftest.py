@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -58,23 +58,35 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A runtime directory of the test's own; afterwards its daemon is stopped, and nothing of it is left.
+def runtime() -> Iterator[Path]:
+    """A runtime directory of the test's own; afterwards its daemon is stopped, and nothing of it is left."""
+    with _own_runtime() as directory:
+        yield directory
 
-    Not below tmp_path: a socket's path ends at 107 bytes.
-    """
+
+@pytest.fixture(scope="module")
+def shared_runtime() -> Iterator[Path]:
+    """One runtime directory, and so one daemon, for the tests of a module that leave the daemon alone."""
+    with _own_runtime() as directory:
+        yield directory
+
+
+@contextmanager
+def _own_runtime() -> Iterator[Path]:
+    """The surroundings of one daemon; not below tmp_path: a socket's path ends at 107 bytes."""
     top = Path(tempfile.mkdtemp(prefix="recd-", dir="/tmp"))
     directory = top / "run"
     directory.mkdir(mode=0o700)
-    monkeypatch.setenv("RECD_RUNTIME_DIR", str(directory))
-    monkeypatch.setenv("XDG_STATE_HOME", str(top / "state"))
-    monkeypatch.setenv("RECD_COMMAND", f"{shlex.quote(sys.executable)} -m recd")
-    try:
-        yield directory
-        left = _stop_daemon(directory) + _names_left(directory)
-    finally:
-        _remove_all(directory)
-        shutil.rmtree(top)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECD_RUNTIME_DIR", str(directory))
+        patch.setenv("XDG_STATE_HOME", str(top / "state"))
+        patch.setenv("RECD_COMMAND", f"{shlex.quote(sys.executable)} -m recd")
+        try:
+            yield directory
+            left = _stop_daemon(directory) + _names_left(directory)
+        finally:
+            _remove_all(directory)
+            shutil.rmtree(top)
     assert not left, f"the test's daemon left behind: {', '.join(left)}"
 
 

@@ -78,6 +78,11 @@ class Attachment:
         """End of what is published."""
         return self._producer.head
 
+    @property
+    def next_seq(self) -> int:
+        """The number of the next attempt."""
+        return self._producer.next_seq
+
     def ring_doorbell(self) -> None:
         """Wake the worker."""
         if self._released is None:

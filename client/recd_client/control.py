@@ -12,6 +12,7 @@ refused with a message. Samples never travel here, and nothing is ever unpickled
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import struct
@@ -66,7 +67,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 def check_socket_path(path: Path) -> None:
     """A clear error for a path that the system cannot bind or connect to."""
-    length = len(str(path).encode())
+    length = len(os.fsencode(path))
     if length > MAX_SOCKET_PATH_BYTES:
         raise RecdError(
             f"the socket path {path} has {length} bytes, the system allows {MAX_SOCKET_PATH_BYTES}",
@@ -134,17 +135,16 @@ class Caller:
             The connection broke or no reply came within ``timeout_s``; the connection is closed.
         """
         self._next_id += 1
+        request = encode({**(members or {}), **fields, "id": self._next_id, "op": op})
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
             self._socket.settimeout(timeout_s)
-            self._socket.sendall(encode({**(members or {}), **fields, "id": self._next_id, "op": op}))
+            self._socket.sendall(request)
             while True:
                 reply = decode(self._receive(LENGTH.unpack(self._receive(4, deadline))[0], deadline))
                 if reply.get("id") == self._next_id:
                     break
         except OSError as e:
-            if isinstance(e, RecdError):
-                raise
             self.close()
             raise DaemonNotRunningError(
                 f"the daemon did not answer {op!r}: {e or type(e).__name__}", "see: recd status"
@@ -153,7 +153,7 @@ class Caller:
             self.close()  # half a reply may be left in the stream
             raise
         if not reply.get("ok"):
-            raise from_wire(reply.get("error") or {})
+            raise from_wire(reply.get("error"))
         return reply
 
     def _receive(self, n: int, deadline: float | None) -> bytes:
@@ -162,7 +162,10 @@ class Caller:
         parts = bytearray()
         while len(parts) < n:
             if deadline is not None:
-                self._socket.settimeout(max(1e-3, deadline - time.monotonic()))
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError("timed out")
+                self._socket.settimeout(left_s)
             got = self._socket.recv(n - len(parts))
             if not got:
                 raise ConnectionResetError("connection closed")

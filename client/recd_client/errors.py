@@ -192,7 +192,9 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     return {"code": "error", "what": f"{type(error).__name__}: {error}", "do": "see the daemon's log"}
 
 
-def from_wire(wire: dict[str, Any]) -> RecdError:
+def from_wire(wire: Any) -> RecdError:
     """The error that :func:`to_wire` described; an unknown code gives a plain :class:`RecdError`."""
+    if not isinstance(wire, dict):
+        wire = {}
     known = _tree(RecdError).get(str(wire.get("code")), RecdError)
     return known(str(wire.get("what", "unknown error")), str(wire.get("do", "")))

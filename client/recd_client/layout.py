@@ -63,6 +63,9 @@ CAUSES: Final = ("full", "too_large", "timeout", "interrupted")
 PRODUCER_OPEN: Final = 1
 PRODUCER_CLOSED: Final = 2
 
+#: The consumer's reason, with the NUL at its end.
+ERROR_BYTES: Final = 56
+
 # Consumer states (the `state` word of the consumer page).
 CONSUMER_RUNNING: Final = 1
 CONSUMER_STALLED: Final = 2  # it is alive but cannot store: disk full, directory gone
@@ -78,7 +81,12 @@ def _offsets(fields: list[tuple[str, int]], start: int) -> tuple[dict[str, int],
     return out, at
 
 
-# --- geometry page: one packed struct, CRC behind it, `ready` last -----------------------------
+GEOMETRY_OFFSET: Final = 0
+PRODUCER_OFFSET: Final = PAGE_BYTES
+CONSUMER_OFFSET: Final = 2 * PAGE_BYTES
+DATA_OFFSET: Final = 3 * PAGE_BYTES
+
+# --- geometry page: one packed struct, the table of words, their CRC, `ready` last ---------------
 _GEOMETRY_FIELDS: Final = [
     ("magic", "Q"),
     ("endian", "Q"),
@@ -101,6 +109,16 @@ _GEOMETRY_FIELDS: Final = [
 GEOMETRY: Final = struct.Struct("<" + "".join(f for _, f in _GEOMETRY_FIELDS))
 GEOMETRY_NAMES: Final = tuple(n for n, _ in _GEOMETRY_FIELDS)
 
+#: What every ring of this major version says; the code relies on these as constants.
+GEOMETRY_CONSTANTS: Final = {
+    "magic": MAGIC_SEGMENT,
+    "endian": ENDIAN_TAG,
+    "header_bytes": HEADER_BYTES,
+    "data_offset": DATA_OFFSET,
+    "align_bytes": ALIGN_BYTES,
+    "control_reserve_bytes": CONTROL_RESERVE_BYTES,
+}
+
 POLICIES: Final = ("drop_newest", "block", "drop_oldest")
 
 # --- words: (name, bytes); a word that changes on its own has a line of its own ----------------
@@ -122,22 +140,20 @@ _CONSUMER_FIELDS: Final = [
     ("epoch", LINE_BYTES),  # incremented by each worker that takes the ring
     ("worker_pid", LINE_BYTES),
     ("consumer_state", 8),
-    ("error", 56),  # a short ASCII code of why; NUL-padded
+    ("error", ERROR_BYTES),  # a short ASCII code of why; NUL-padded
     ("spooled_bytes", LINE_BYTES),  # bytes of this stream that wait in its log
 ]
-
-GEOMETRY_OFFSET: Final = 0
-PRODUCER_OFFSET: Final = PAGE_BYTES
-CONSUMER_OFFSET: Final = 2 * PAGE_BYTES
-DATA_OFFSET: Final = 3 * PAGE_BYTES
 
 PRODUCER, _producer_end = _offsets(_PRODUCER_FIELDS, PRODUCER_OFFSET)
 CONSUMER, _consumer_end = _offsets(_CONSUMER_FIELDS, CONSUMER_OFFSET)
 
-GEOMETRY_CRC_OFFSET: Final = GEOMETRY_OFFSET + GEOMETRY.size
-#: Table of (id, offset) pairs behind the CRC: a later version finds an earlier one's words by it.
+#: Table of (id, offset) pairs: a later version finds an earlier one's words by it.
 TABLE_OFFSET: Final = GEOMETRY_OFFSET + 512
-READY_OFFSET: Final = PRODUCER_OFFSET - 8
+READY: Final = struct.Struct("<Q")
+READY_OFFSET: Final = PRODUCER_OFFSET - READY.size
+_CRC: Final = struct.Struct("<I")
+#: Of all before it, whatever a later minor version puts there.
+GEOMETRY_CRC_OFFSET: Final = READY_OFFSET - 8
 
 #: The ids of the field-offset table never change meaning; a new field takes a new id, at the end.
 FIELD_IDS: Final = {
@@ -153,16 +169,26 @@ FIELD_IDS: Final = {
 _TABLE: Final = struct.Struct("<II")
 
 # --- record header ----------------------------------------------------------------------------
-HEADER_BODY: Final = struct.Struct("<IQQIHHdqQQ")  # all but the checksum
+_HEADER_FIELDS: Final = [
+    ("crc", "<u4"),
+    ("magic", "<u4"),
+    ("position", "<u8"),
+    ("seq", "<u8"),
+    ("length", "<u4"),
+    ("type", "<u2"),
+    ("flags", "<u2"),
+    ("t", "<f8"),
+    ("step", "<i8"),
+    ("mono_ns", "<u8"),
+    ("extra", "<u8"),
+]
+_CODES: Final = {"<u2": "H", "<u4": "I", "<u8": "Q", "<i8": "q", "<f8": "d"}
+HEADER_DTYPE: Final = np.dtype(_HEADER_FIELDS)
+#: All but the checksum.
+HEADER_BODY: Final = struct.Struct("<" + "".join(_CODES[f] for _, f in _HEADER_FIELDS[1:]))
 HEADER_SEAL: Final = struct.Struct(f"<I{HEADER_BODY.size}s")
-HEADER_DTYPE: Final = np.dtype(
-    {
-        "names": ["crc", "magic", "position", "seq", "length", "type", "flags", "t", "step", "mono_ns", "extra"],
-        "formats": ["<u4", "<u4", "<u8", "<u8", "<u4", "<u2", "<u2", "<f8", "<i8", "<u8", "<u8"],
-        "offsets": [0, 4, 8, 16, 24, 28, 30, 32, 40, 48, 56],
-        "itemsize": HEADER_BYTES,
-    }
-)
+#: Where the checksum's cover begins.
+HEADER_BODY_OFFSET: Final = HEADER_SEAL.size - HEADER_BODY.size
 
 # --- payloads of control records ----------------------------------------------------------------
 #: One entry per cause that lost something since the last LOSS record.
@@ -198,26 +224,28 @@ def pack_geometry(**values: Any) -> bytes:
     offsets = {**PRODUCER, **CONSUMER}
     for i, (name, field_id) in enumerate(FIELD_IDS.items()):
         _TABLE.pack_into(page, TABLE_OFFSET + i * _TABLE.size, field_id, offsets[name])
-    struct.pack_into("<I", page, GEOMETRY_CRC_OFFSET, geometry_crc(page))
+    _CRC.pack_into(page, GEOMETRY_CRC_OFFSET, zlib.crc32(page[:GEOMETRY_CRC_OFFSET]))
     return bytes(page)
 
 
-def geometry_crc(page: bytes | bytearray | memoryview) -> int:
-    """Checksum over the geometry struct and the field-offset table."""
-    table = page[TABLE_OFFSET : TABLE_OFFSET + len(FIELD_IDS) * _TABLE.size]
-    return zlib.crc32(table, zlib.crc32(page[: GEOMETRY.size]))
+def is_whole(page: bytes | bytearray | memoryview) -> bool:
+    """Whether the geometry page carries the checksum of what it says."""
+    (stored,) = _CRC.unpack_from(page, GEOMETRY_CRC_OFFSET)
+    return bool(stored == zlib.crc32(page[:GEOMETRY_CRC_OFFSET]))
 
 
 def _check() -> None:
     """Fail at import, not in the field."""
     assert HEADER_SEAL.size == HEADER_BYTES == HEADER_DTYPE.itemsize
-    assert HEADER_BODY.size == HEADER_BYTES - 4
-    assert GEOMETRY_CRC_OFFSET + 4 <= TABLE_OFFSET
-    assert TABLE_OFFSET + len(FIELD_IDS) * _TABLE.size <= READY_OFFSET
-    assert _producer_end <= CONSUMER_OFFSET and _consumer_end <= DATA_OFFSET
+    assert GEOMETRY_OFFSET + GEOMETRY.size <= TABLE_OFFSET
+    assert TABLE_OFFSET + len(FIELD_IDS) * _TABLE.size <= GEOMETRY_CRC_OFFSET
+    assert _producer_end <= CONSUMER_OFFSET
+    assert _consumer_end <= DATA_OFFSET
     assert all(o % 8 == 0 for o in (*PRODUCER.values(), *CONSUMER.values(), READY_OFFSET))
     assert {o % LINE_BYTES for n, o in PRODUCER.items() if n in ("head", "intent_end", "next_seq")} == {0}
-    assert CLOSE_PREFIX.size + len(CAUSES) * LOSS_ENTRY.size <= MAX_MARK_BYTES
+    # Marks leave a mark's size of the reserve to the close, which may need padding smaller than itself.
+    close_bytes = record_bytes(CLOSE_PREFIX.size + len(CAUSES) * LOSS_ENTRY.size)
+    assert 2 * close_bytes <= record_bytes(MAX_MARK_BYTES)
     assert 3 * record_bytes(MAX_MARK_BYTES) <= CONTROL_RESERVE_BYTES
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 def start_ticks(pid: int) -> int:
     """Start time of a process in clock ticks since boot; 0 if there is no such process (or a zombie)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    fields = stat[stat.rindex(b")") + 2 :].split()  # a name may hold anything, blanks and brackets too
+    return 0 if fields[0] in b"ZX" else int(fields[19])
 
 
 def is_alive(pid: int, ticks: int) -> bool:

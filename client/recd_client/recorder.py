@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -256,7 +257,7 @@ class Recorder:
         clock = session.clock
         clock.step += 1
         if not session.paused:
-            at, step, _ = clock.now(t)
+            at, step = clock.resolve(t, None, clock.step, time.monotonic_ns())
             self._schedule.run(at, step)
 
     def stop_recording(self) -> None:
@@ -383,7 +384,7 @@ class Recorder:
             if self._summary is not None:
                 return self._summary
             session.end()
-            now = session.clock.now()
+            now = session.clock.event()
             for stream in session.streams.values():
                 stream.end(*now)
             told, reason = None, "time is up; the daemon finishes alone (recd status)"

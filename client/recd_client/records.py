@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from . import layout
 from .errors import RingDamagedError
 
-_CONTROL = (layout.PAD, layout.LOSS, layout.MARK, layout.CLOSE)
-
 
 @dataclass(frozen=True)
 class Run:
@@ -53,7 +51,7 @@ class Control:
 
 @functools.cache
 def _crc_tables() -> tuple[int, NDArray[np.uint32]]:
-    body = layout.HEADER_BYTES - 4
+    body = layout.HEADER_BODY.size
     zero = zlib.crc32(bytes(body))
     table = np.zeros((body, 256), np.uint32)
     for i in range(body):
@@ -68,9 +66,8 @@ def header_crcs(headers: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Checksums of the bodies of ``(n, 64)`` uint8 headers, as ``(n,)`` uint32."""
     zero, table = _crc_tables()
     out = np.full(len(headers), zero, np.uint32)
-    for i in range(layout.HEADER_BYTES - 4):
-        column = headers[:, 4 + i]
-        out ^= table[i].take(column)
+    for i in range(layout.HEADER_BODY.size):
+        out ^= table[i].take(headers[:, layout.HEADER_BODY_OFFSET + i])
     return out
 
 
@@ -104,27 +101,33 @@ def split(
     while at < limit:
         if stride_bytes:
             most = min((end - at) // stride_bytes, -(-(limit - at) // stride_bytes))
-            n = _run_length(region, at, position + at, most, stride_bytes, payload_bytes, prove)
-            if n:
-                size = n * stride_bytes
-                seq = int.from_bytes(region[at + 16 : at + 24], "little")
-                yield Run(at, size, n, stride_bytes, seq)
-                at += size
+            run = _run(region, at, position + at, most, stride_bytes, payload_bytes, prove)
+            if run is not None:
+                yield run
+                at += run.size
                 continue
         record = one(region, at, position + at, prove)
-        at += record.size
+        if stride_bytes and isinstance(record, Run):
+            raise RingDamagedError(
+                f"a sample at position {position + at} takes {record.size} bytes, this stream's "
+                f"take {stride_bytes}",
+                "the rest of this ring was set aside",
+            )
         yield record
+        at += record.size
 
 
-def _run_length(
+def _run(
     region: memoryview, at: int, position: int, most: int, stride: int, payload_bytes: int, prove: bool
-) -> int:
-    """How many (up to ``most``) good DATA records of this size stand from ``at`` on, without a gap."""
-    if most == 0 or int.from_bytes(region[at + 28 : at + 30], "little") != layout.DATA:
-        return 0
+) -> Run | None:
+    """The good DATA records of this size that stand from ``at`` on without a gap, up to ``most``."""
+    if most == 0:
+        return None
     heads: NDArray[Any] = np.ndarray(
         (most,), layout.HEADER_DTYPE, buffer=region, offset=at, strides=(stride,)
     )
+    if heads["type"][0] != layout.DATA:
+        return None
     index = np.arange(most, dtype=np.uint64)
     good = heads["position"] == np.uint64(position) + index * np.uint64(stride)
     good &= heads["seq"] == heads["seq"][0] + index
@@ -138,7 +141,7 @@ def _run_length(
         )
         same = header_crcs(raw) == heads["crc"][:n]
         n = n if same.all() else int(same.argmin())
-    return n
+    return Run(at, n * stride, n, stride, int(heads["seq"][0])) if n else None
 
 
 def one(region: memoryview, at: int, position: int, prove: bool) -> Run | Control:
@@ -158,7 +161,7 @@ def one(region: memoryview, at: int, position: int, prove: bool) -> Run | Contro
     if (
         magic != layout.MAGIC_RECORD
         or pos != position
-        or (kind != layout.DATA and kind not in _CONTROL)
+        or not _may_have(kind, length)
         or size > len(region) - at
         or (prove and crc != zlib.crc32(body))
     ):
@@ -170,3 +173,13 @@ def one(region: memoryview, at: int, position: int, prove: bool) -> Run | Contro
     start = at + layout.HEADER_BYTES
     payload = b"" if kind == layout.PAD else bytes(region[start : start + length])
     return Control(at, size, kind, pos, seq, payload, t, step, mono_ns)
+
+
+def _may_have(kind: int, length: int) -> bool:
+    """Whether there is such a type of record, with payloads of this length."""
+    if kind in (layout.DATA, layout.PAD):
+        return True
+    if kind == layout.MARK:
+        return length <= layout.MAX_MARK_BYTES
+    losses = length - layout.CLOSE_PREFIX.size if kind == layout.CLOSE else length
+    return kind in (layout.LOSS, layout.CLOSE) and losses >= 0 and losses % layout.LOSS_ENTRY.size == 0

@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 import platform
 import threading
-import time
 import zlib
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import layout
 from .errors import RecordTooLargeError, RingDamagedError
@@ -31,17 +30,20 @@ _MARKS_LOST: Final = layout.PRODUCER["marks_lost"] // 8
 _LOST: Final = {c: layout.PRODUCER[f"lost_{c}_count"] // 8 for c in layout.CAUSES}
 _FREE: Final = layout.CONSUMER["free_pos"] // 8
 _SLEEP: Final = layout.CONSUMER["sleep_ticket"] // 8
+_CODES: Final = {c: code for code, c in enumerate(layout.CAUSES)}
 
 _fence_lock: Final = threading.Lock()
 
 
 def _lock_fence() -> None:
+    # Once is a one-way barrier from each side, which may meet in the middle; twice lets nothing pass.
+    with _fence_lock:
+        pass
     with _fence_lock:
         pass
 
 
-#: None where the machine keeps the order of stores; on weaker ones taking and giving a lock is a full
-#: fence in CPython.
+#: None where the machine keeps the order of stores; on weaker ones a lock is the fence.
 _FENCE: Final[Callable[[], object] | None] = (
     None if platform.machine() in ("x86_64", "AMD64", "i686") else _lock_fence
 )
@@ -49,6 +51,19 @@ _FENCE: Final[Callable[[], object] | None] = (
 
 def _nothing() -> None:
     """The doorbell of a ring without a sleeper."""
+
+
+class _Loss(NamedTuple):
+    """What one cause took since the last LOSS record; with the cause's code, a ``layout.LOSS_ENTRY``."""
+
+    first_seq: int
+    last_seq: int
+    samples: int
+    payload_bytes: int
+    t_first: float
+    t_last: float
+    mono_first_ns: int
+    mono_last_ns: int
 
 
 class RingProducer:
@@ -73,14 +88,13 @@ class RingProducer:
         words = self._words
         self.head: int = words[_HEAD]
         self.next_seq: int = words[_NEXT_SEQ]
-        self._free = words[_FREE]
         self._rung = words[_RUNG]
         #: Up to this position a DATA record may end without looking at anything else: the end of
         #: the lap, half full, and pending loss records all lie behind it.
         self._fast_end = 0
         self._offset: int = layout.DATA_OFFSET + self.head % self.capacity_bytes
         self._half_rung = False
-        self._pending: dict[int, list[Any]] = {}
+        self._pending: dict[int, _Loss] = {}
         words[_PRODUCER_STATE] = layout.PRODUCER_OPEN
 
     # --- space -------------------------------------------------------------------------------------
@@ -148,15 +162,14 @@ class RingProducer:
         The slow path of every reservation: end of lap, half full, loss to tell, ring full.
         """
         capacity = self.capacity_bytes
-        self._free = free = self._words[_FREE]
+        free = self._words[_FREE]
         # All of it is one reservation: the loss, the padding, the record.
         loss = self._loss_bytes() if reserve else 0
         need = loss + size
         left = capacity - self.head % capacity
         pad = left if need > left else 0
         if self.head + pad + need > free + capacity - reserve:
-            if self._words[_SLEEP] != self._rung:  # full for long: still at most one post per sleep
-                self.ring_doorbell()
+            self._wake()
             return False
         if pad:
             self._publish_pad(left)
@@ -194,41 +207,39 @@ class RingProducer:
         _SEAL(self.buffer, offset, _crc32(body), body)
         if _FENCE is not None:
             _FENCE()
-        self._words[_HEAD] = self.head = head + size
-        self._offset = layout.DATA_OFFSET + self.head % self.capacity_bytes
+        end = head + size
+        pending = {} if kind in _TELLS_LOSS else self._pending
+        # One statement: no signal handler runs between the commit and forgetting what it told.
+        self._words[_HEAD], self.head, self._pending = end, end, pending
+        self._offset = layout.DATA_OFFSET + end % self.capacity_bytes
 
     # --- loss --------------------------------------------------------------------------------------
     def lose(self, cause: str, payload_bytes: int, t: float, mono_ns: int) -> None:
         """Count one DATA attempt that did not go in: it takes a number, and its gap will be told."""
-        seq = self.next_seq
-        words = self._words
-        words[_NEXT_SEQ] = self.next_seq = seq + 1
-        at = _LOST[cause]
-        words[at] += 1
-        words[at + 1] += payload_bytes
-        code = layout.CAUSES.index(cause)
-        entry = self._pending.get(code)
-        if entry is None:
-            self._pending[code] = [seq, seq, 1, payload_bytes, t, t, mono_ns, mono_ns]
-        else:
-            entry[1] = seq
-            entry[2] += 1
-            entry[3] += payload_bytes
-            entry[5] = t
-            entry[7] = mono_ns
+        words, pending, at, code, seq = self._words, self._pending, _LOST[cause], _CODES[cause], self.next_seq
+        first = pending.get(code, _Loss(seq, seq, 0, 0, t, t, mono_ns, mono_ns))
+        loss = _Loss(
+            first.first_seq, seq, first.samples + 1, first.payload_bytes + payload_bytes,
+            first.t_first, t, first.mono_first_ns, mono_ns,
+        )  # fmt: skip
+        count, size, after = words[at] + 1, words[at + 1] + payload_bytes, seq + 1
         self._fast_end = 0  # the next record must be preceded by the LOSS
+        words[_INTENT] = self.head
+        # One statement without a call: a signal handler runs before all of it or after all of it.
+        words[_NEXT_SEQ], words[at], words[at + 1], pending[code] = after, count, size, loss
+        self.next_seq = after
 
     def _loss_payload(self) -> bytes:
-        return b"".join(layout.LOSS_ENTRY.pack(code, *e) for code, e in sorted(self._pending.items()))
+        return b"".join(layout.LOSS_ENTRY.pack(code, *loss) for code, loss in sorted(self._pending.items()))
 
     def _loss_bytes(self) -> int:
         return layout.record_bytes(len(self._pending) * layout.LOSS_ENTRY.size) if self._pending else 0
 
     def _publish_loss(self) -> None:
         payload = self._loss_payload()
-        last = max(self._pending.values(), key=lambda e: e[1])
-        self._publish_control(layout.LOSS, payload, layout.record_bytes(len(payload)), last[5], 0, last[7])
-        self._pending.clear()
+        last = max(self._pending.values(), key=lambda loss: loss.last_seq)
+        size = layout.record_bytes(len(payload))
+        self._publish_control(layout.LOSS, payload, size, last.t_last, 0, last.mono_last_ns)
 
     # --- the timeline ------------------------------------------------------------------------------
     def mark(self, label: str, fields: dict[str, Any], t: float, step: int, mono_ns: int) -> bool:
@@ -251,8 +262,7 @@ class RingProducer:
             self._words[_MARKS_LOST] += 1
             return False
         self._publish_control(layout.MARK, payload, size, t, step, mono_ns)
-        self._fast_end = 0
-        self.ring_doorbell()
+        self._wake()
         return True
 
     def close(self, t: float, step: int, mono_ns: int) -> None:
@@ -262,7 +272,6 @@ class RingProducer:
         size = layout.record_bytes(len(payload))
         if self._make_room(size, 0):
             self._publish_control(layout.CLOSE, payload, size, t, step, mono_ns)
-            self._pending.clear()
         self._words[_PRODUCER_STATE] = layout.PRODUCER_CLOSED
         self.ring_doorbell()
 
@@ -270,6 +279,11 @@ class RingProducer:
         """Wake the consumer if it sleeps."""
         self._words[_RUNG] = self._rung = self._words[_SLEEP]
         self._doorbell()
+
+    def _wake(self) -> None:
+        """Wake the consumer if it has gone to sleep since it was last woken."""
+        if self._words[_SLEEP] != self._rung:
+            self.ring_doorbell()
 
     # --- counters ----------------------------------------------------------------------------------
     def count_skipped(self, count: int = 1) -> None:
@@ -375,7 +389,8 @@ class RingConsumer:
     def set_error(self, code: str) -> None:
         """Leave a short reason for the client's ``stats``."""
         at = layout.CONSUMER["error"]
-        self.buffer[at : at + 56] = code.encode("ascii", "replace")[:55].ljust(56, b"\0")
+        text = code.encode("ascii", "replace")[: layout.ERROR_BYTES - 1]
+        self.buffer[at : at + layout.ERROR_BYTES] = text.ljust(layout.ERROR_BYTES, b"\0")
 
     def release(self) -> None:
         """Let go of the buffer, so that it can be unmapped."""
@@ -393,7 +408,7 @@ def read_word(words: memoryview, name: str) -> int:
 def read_error(buffer: memoryview) -> str:
     """The consumer's short reason, ``""`` if there is none."""
     at = layout.CONSUMER["error"]
-    return bytes(buffer[at : at + 56]).rstrip(b"\0").decode("ascii", "replace")
+    return bytes(buffer[at : at + layout.ERROR_BYTES]).rstrip(b"\0").decode("ascii", "replace")
 
 
 def format_segment(buffer: Any, **geometry: Any) -> None:
@@ -404,17 +419,12 @@ def format_segment(buffer: Any, **geometry: Any) -> None:
     view = memoryview(buffer).cast("B")
     capacity = int(geometry["capacity_bytes"])
     values = {
-        "magic": layout.MAGIC_SEGMENT,
-        "endian": layout.ENDIAN_TAG,
+        **layout.GEOMETRY_CONSTANTS,
         "version_major": layout.VERSION_MAJOR,
         "version_minor": layout.VERSION_MINOR,
         "incompatible_flags": 0,
         "compatible_flags": 0,
-        "header_bytes": layout.HEADER_BYTES,
-        "data_offset": layout.DATA_OFFSET,
-        "align_bytes": layout.ALIGN_BYTES,
         "max_record_bytes": layout.max_record_bytes(capacity),
-        "control_reserve_bytes": layout.CONTROL_RESERVE_BYTES,
         "policy": 0,
         "producer_pid": 0,
         "producer_start_ticks": 0,
@@ -424,7 +434,7 @@ def format_segment(buffer: Any, **geometry: Any) -> None:
     }
     page = layout.pack_geometry(**values)
     view[: len(page)] = page
-    view[layout.READY_OFFSET : layout.READY_OFFSET + 8] = (1).to_bytes(8, "little")
+    layout.READY.pack_into(view, layout.READY_OFFSET, 1)
 
 
 def read_geometry(buffer: memoryview) -> dict[str, Any]:
@@ -435,12 +445,11 @@ def read_geometry(buffer: memoryview) -> dict[str, Any]:
     RingDamagedError
         Not a ring, not ready, checksum wrong, or sizes that contradict each other.
     """
-    if len(buffer) < layout.DATA_OFFSET or buffer[layout.READY_OFFSET] != 1:
+    if len(buffer) < layout.DATA_OFFSET or layout.READY.unpack_from(buffer, layout.READY_OFFSET) != (1,):
         raise RingDamagedError("the segment is no finished ring", "it was set aside; record anew")
     page = buffer[: layout.PAGE_BYTES]
     values = dict(zip(layout.GEOMETRY_NAMES, layout.GEOMETRY.unpack_from(page), strict=True))
-    stored = int.from_bytes(page[layout.GEOMETRY_CRC_OFFSET : layout.GEOMETRY_CRC_OFFSET + 4], "little")
-    if values["magic"] != layout.MAGIC_SEGMENT or stored != layout.geometry_crc(page):
+    if values["magic"] != layout.MAGIC_SEGMENT or not layout.is_whole(page):
         raise RingDamagedError("the ring's geometry page is damaged", "it was set aside; record anew")
     if values["version_major"] != layout.VERSION_MAJOR or values["incompatible_flags"]:
         raise RingDamagedError(
@@ -450,10 +459,11 @@ def read_geometry(buffer: memoryview) -> dict[str, Any]:
         )
     capacity = values["capacity_bytes"]
     if (
-        capacity % layout.ALIGN_BYTES
+        any(values[name] != value for name, value in layout.GEOMETRY_CONSTANTS.items())
+        or capacity % layout.ALIGN_BYTES
         or capacity < layout.MIN_CAPACITY_BYTES
         or len(buffer) < layout.segment_bytes(capacity)
-        or values["max_record_bytes"] > capacity // 4
+        or not layout.HEADER_BYTES <= values["max_record_bytes"] <= capacity // 4
     ):
         raise RingDamagedError(f"the ring's sizes contradict each other: {values}", "it was set aside")
     return values
@@ -463,5 +473,5 @@ _PACK: Final = layout.HEADER_BODY.pack
 _SEAL: Final = layout.HEADER_SEAL.pack_into
 _MAGIC: Final = layout.MAGIC_RECORD
 _DATA: Final = layout.DATA
+_TELLS_LOSS: Final = (layout.LOSS, layout.CLOSE)
 _crc32: Final = zlib.crc32
-now_ns: Final = time.monotonic_ns

@@ -179,7 +179,7 @@ class FixedPlan:
         fields: Mapping[str, Any] = schema.struct_dtype.fields or {}
         self._places: list[NDArray[Any]] = []
         for f in schema.fields:
-            inner = np.ndarray((0, *f.shape), f.dtype).strides[1:]
+            inner = np.empty((1, *f.shape), f.dtype).strides[1:]
             start = _FIRST_PAYLOAD + fields[f.name][1]
             self._places.append(
                 np.ndarray((rows, *f.shape), f.dtype, memory, start, (layout.ALIGN_BYTES, *inner))
@@ -208,6 +208,14 @@ class FixedPlan:
         if self.schema.bare:
             return arrays[0]
         return {f.name: a for f, a in zip(self.schema.fields, arrays, strict=True)}
+
+
+def _c_strides(field: Field) -> tuple[int, ...]:
+    strides, step = [], np.dtype(field.dtype).itemsize
+    for n in reversed(field.shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
 
 
 def _bare_encoder(schema: Schema, place: NDArray[Any]) -> Callable[[int, Any], None]:

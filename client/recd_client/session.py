@@ -133,7 +133,7 @@ class Session:
     # --- marks -------------------------------------------------------------------------------------
     def mark(self, label: str, fields: dict[str, Any]) -> None:
         """Put an event into every attached stream; before the first one, keep it for all to come."""
-        at = Mark(label, fields, *self.clock.now())
+        at = Mark(label, fields, *self.clock.event())
         with self.lock:
             attached = [s for s in self.streams.values() if s.mark(at)]
             if attached or label.startswith(SYSTEM_PREFIX) or any(s.ring for s in self.streams.values()):

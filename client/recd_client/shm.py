@@ -25,6 +25,7 @@ from .errors import RingDamagedError, SharedMemoryFullError, UnsupportedPlatform
 
 PREFIX: Final = "recd"
 SHM_DIR: Final = Path("/dev/shm")
+_NO_ROOM: Final = (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG)
 
 
 def check_platform() -> None:
@@ -68,29 +69,25 @@ class Segment:
         ------
         SharedMemoryFullError
             /dev/shm lacks the room; names needed and available bytes. Nothing is left behind.
+        FileExistsError
+            There is a segment of that name; it stays as it is.
         """
         from .ring import format_segment
 
         size = layout.segment_bytes(capacity_bytes)
-        shm = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
         try:
-            try:
-                os.posix_fallocate(shm.fd, 0, size)
-            except OSError as e:
-                if e.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EDQUOT, errno.EFBIG):
-                    raise
-                free = available_bytes()
-                raise SharedMemoryFullError(
-                    f"/dev/shm has no room for a ring: {size} bytes needed, {free} available",
-                    "enlarge /dev/shm (docker: --shm-size=1g), or pass a smaller buffer_bytes",
-                ) from None
+            shm = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
+        except posix_ipc.ExistentialError:
+            raise FileExistsError(errno.EEXIST, "shared memory of that name exists", name) from None
+        try:
+            _allocate(shm.fd, size)
             memory = _map(shm.fd, size)
+            format_segment(memory, capacity_bytes=capacity_bytes, **geometry)
         except BaseException:
             posix_ipc.unlink_shared_memory(name)
             raise
         finally:
             shm.close_fd()
-        format_segment(memory, capacity_bytes=capacity_bytes, **geometry)
         return cls(name, memory)
 
     @classmethod
@@ -129,6 +126,19 @@ class Segment:
         unlink_segment(self.name)
 
 
+def _allocate(fd: int, size: int) -> None:
+    """Take the memory now: a clear error here, or a SIGBUS for whoever touches it later."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except (OSError, OverflowError) as e:
+        if isinstance(e, OSError) and e.errno not in _NO_ROOM:
+            raise
+        raise SharedMemoryFullError(
+            f"/dev/shm has no room for a ring: {size} bytes needed, {available_bytes()} available",
+            "enlarge /dev/shm (docker: --shm-size=1g), or pass a smaller buffer_bytes",
+        ) from None
+
+
 def _map(fd: int, size: int) -> mmap.mmap:
     # MAP_POPULATE: the first lap through untouched pages costs six times the copy
     flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
@@ -163,15 +173,15 @@ class Doorbell:
         self.ring: Callable[[], object] = self._semaphore.release
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until rung; swallows all rings so far. False after ``timeout_s``."""
+        """Wait until rung; swallows all rings so far. False after ``timeout_s``, or when a signal came."""
         try:
             self._semaphore.acquire(timeout_s)
-        except posix_ipc.BusyError:
+        except (posix_ipc.BusyError, posix_ipc.SignalError):
             return False
         try:
             while True:
                 self._semaphore.acquire(0)
-        except posix_ipc.BusyError:
+        except (posix_ipc.BusyError, posix_ipc.SignalError):
             return True
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Stream:
         self._paused = False
         self._closed = False
         self._skipped_early = 0
-        self._taken_position = 0
+        self._taken_seq = 0
         self._write: Write = self._first_write
 
     # --- samples -----------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Stream:
                 except BaseException:
                     session.give_back_files(taken)
                     raise
-            self.end(*session.clock.now())
+            self.end(*session.clock.event())
             self.release()
 
     @property
@@ -216,7 +216,7 @@ class Stream:
             return
         paused = self._paused or self._session.paused
         if self._ring.writer.set_paused(paused):
-            self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, {}, *self._session.clock.now()))
+            self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, {}, *self._session.clock.event()))
 
     def end(self, t: float, step: int, mono_ns: int) -> None:
         """Publish the end of the stream; every later write is refused."""
@@ -238,9 +238,6 @@ class Stream:
         if self._paused or self._session.paused:
             self._skipped_early += 1
             return True
-        clock = self._session.clock
-        if t is None and clock.dt is None:
-            t = clock.now()[0]  # making the ring takes a while that is not the sample's
         self.attach(data, may_start=False)
         return self._write(data, t, step)
 
@@ -283,7 +280,8 @@ class Stream:
     def _and_then_wait(self, write: Write) -> Write:
         def write_and_wait(data: Any, t: float | None = None, step: int | None = None) -> bool:
             written = write(data, t, step)
-            self._wait_taken()
+            if written:
+                self._wait_taken()
             return written
 
         return write_and_wait
@@ -297,9 +295,9 @@ class Stream:
     def _wait_taken(self) -> None:
         """The sinks that are waited for have what is published, or the stream's timeout is over."""
         ring, timeout_s = self._ring, self._settings.timeout_s
-        if ring is None or ring.head == self._taken_position:  # nothing new: it was skipped, or lost
+        if ring is None or ring.next_seq == self._taken_seq:  # the sample was not due
             return
-        position = ring.head
+        self._taken_seq, position = ring.next_seq, ring.head
         ring.ring_doorbell()
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         for sink in self._sync_sinks():
@@ -307,7 +305,6 @@ class Stream:
             while not done:
                 slice_s = _TAKEN_SLICE_S if end_s is None else min(_TAKEN_SLICE_S, end_s - time.monotonic())
                 done = slice_s <= 0 or self._is_taken(sink, position, slice_s)
-        self._taken_position = position
 
     def _is_taken(self, sink: int, position: int, slice_s: float) -> bool:
         """Whether a sink has everything before ``position``; also true when nobody can tell any more."""

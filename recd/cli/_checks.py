@@ -271,10 +271,11 @@ def _removes_ipc(root: Path) -> bool:
 def check_ffmpeg() -> Finding:
     """Whether ffmpeg is there and an encoder really encodes."""
     from ..video import codecs, ffmpeg
+    from ..video.settings import VideoSettings
 
     name = "ffmpeg"
     try:
-        encoder = codecs.choose(codecs.VideoSettings(*_PROBE_SIZE, channels=3, fps=Fraction(30)))
+        encoder = codecs.choose(VideoSettings(*_PROBE_SIZE, channels=3, fps=Fraction(30)))
         what = f"{ffmpeg.version()} at {ffmpeg.executable()}, encodes with {encoder}"
         more = f"codecs: {', '.join(codecs.available())}"
     except RecdError as e:

@@ -160,11 +160,9 @@ def _npy_header(f: IO[bytes]) -> tuple[tuple[int, ...], Any]:
 
 def _first_and_last(f: IO[bytes]) -> tuple[float | None, float | None]:
     """First and last of the float64 values that a stream holds from here on."""
-    first, last = f.read(8), b""
-    tail = first
+    first = last = f.read(8)
     while block := f.read(_BLOCK_BYTES):
-        tail = (tail + block)[-8:]
-    last = tail
+        last = (last + block)[-8:]
     if len(last) < 8:
         return None, None
     return struct.unpack("<d", first)[0], struct.unpack("<d", last)[0]

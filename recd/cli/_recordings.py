@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,6 +21,10 @@ from ._files import kind_of
 
 MANIFEST: Final = "manifest.json"
 HIDDEN: Final = ".recd"
+#: States of recordings that have no manifest yet.
+LIVE: Final = "live"
+UNFINISHED: Final = "unfinished"
+WITHOUT_MANIFEST: Final = frozenset({LIVE, UNFINISHED})
 _MANIFEST_VERSION: Final = 1
 #: How many directories above a file its recording's directory may be.
 _DEPTH: Final = 8
@@ -216,7 +219,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
     return {
         "path": str(directory),
         "kind": "recording",
-        "state": "live" if live else "unfinished",
+        "state": LIVE if live else UNFINISHED,
         "complete": False,
         "recording": {"session": session, "name": str(store.spec.get("name", "?"))},
         "streams": [stream for stream, _ in streams],
@@ -261,11 +264,3 @@ def _part_files(final: Path) -> Iterator[dict[str, Any]]:
     for path in sorted({*final.parent.glob(f"{stem}{suffix}"), *final.parent.glob(f"{stem}[._]*{suffix}")}):
         with suppress(OSError):
             yield {"path": str(path), "kind": kind_of(path), "bytes": path.stat().st_size}
-
-
-def span(described: dict[str, Any]) -> float | None:
-    """Seconds of stream time that a stream or file covers; None where unknown."""
-    first, last = described.get("t_first"), described.get("t_last")
-    if not isinstance(first, (int, float)) or not isinstance(last, (int, float)):
-        return None
-    return last - first if math.isfinite(last - first) else None

@@ -12,8 +12,8 @@ import click
 
 from recd_client.errors import OptionError, OutputError
 
+from . import _files, _recordings
 from ._common import console, count, duration, json_option, line, local_time, losses, print_json, size
-from ._recordings import is_manifest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,10 +37,10 @@ def command(path: Path, check: bool, as_json: bool) -> int:
     """
     path = path.absolute()
     wrong: list[str] = []
-    if path.is_dir() or is_manifest(path):
+    if path.is_dir() or _recordings.is_manifest(path):
         found = describe_recording(path)
         if check:
-            wrong = _check(found, None)
+            wrong = check_recordings([found, *found["others"]])
     else:
         found = describe_data_file(path, check=check)
         if check:
@@ -71,16 +71,14 @@ def describe_recording(path: Path) -> dict[str, Any]:
     OutputError
         There is none, or it cannot be read.
     """
-    from . import _recordings as recordings
-
     directory = path if path.is_dir() else path.parent
-    manifests = recordings.manifests(directory) if path.is_dir() else [path]
-    found = [recordings.describe_manifest(manifest) for manifest in manifests]
+    manifests = _recordings.manifests(directory) if path.is_dir() else [path]
+    found = [_recordings.describe_manifest(manifest) for manifest in manifests]
     found.sort(key=lambda d: float(d["recording"]["started_unix_s"]), reverse=True)
     if path.is_dir():
         ended = {d["recording"]["session"] for d in found}
-        rest = [s for s in recordings.unfinished_sessions(directory) if s not in ended]
-        found = [recordings.describe_unfinished(directory, session) for session in rest] + found
+        rest = [s for s in _recordings.unfinished_sessions(directory) if s not in ended]
+        found = [_recordings.describe_unfinished(directory, session) for session in rest] + found
     if not found:
         raise OutputError(
             f"{path} holds no recording: neither a manifest.json nor a .recd directory", "list them: recd ls"
@@ -98,8 +96,6 @@ def describe_data_file(path: Path, *, check: bool = False) -> dict[str, Any]:
     OptionError
         It is to be checked, but no manifest names it.
     """
-    from . import _files, _recordings
-
     if not path.is_file():
         raise OutputError(
             f"{path} {'is no file' if path.exists() else 'does not exist'}",
@@ -139,11 +135,23 @@ def describe_data_file(path: Path, *, check: bool = False) -> dict[str, Any]:
     return out
 
 
-def _check(recording: dict[str, Any], only: Path | None) -> list[str]:
-    from ._recordings import check_files, files_of
+def check_recordings(found: list[dict[str, Any]]) -> list[str]:
+    """Compare the files of all finished recordings with their manifests; what is wrong with which.
 
-    with _progress(sum(f["bytes"] for f in files_of(recording, only) if "sha256" in f)) as advance:
-        return check_files(recording, advance, only)
+    Raises
+    ------
+    OptionError
+        None of them is finished.
+    """
+    finished = [recording for recording in found if recording["state"] not in _recordings.WITHOUT_MANIFEST]
+    if not finished:
+        raise OptionError(f"{found[0]['path']} has no manifest to check it against yet", "leave --check out")
+    return [text for recording in finished for text in _check(recording, None)]
+
+
+def _check(recording: dict[str, Any], only: Path | None) -> list[str]:
+    with _progress(sum(file["bytes"] for file in _recordings.files_of(recording, only))) as advance:
+        return _recordings.check_files(recording, advance, only)
 
 
 @contextmanager
@@ -167,9 +175,9 @@ def _show_recording(out: Console, found: dict[str, Any]) -> None:
     told = found["recording"]
     line(out, f"{told['name']}: {found['state']}, session {told['session']}", "bold")
     line(out, f"  {found['path']}")
-    if found["state"] == "live":
+    if found["state"] == _recordings.LIVE:
         line(out, "  it is being recorded right now: recd status")
-    elif found["state"] == "unfinished":
+    elif found["state"] == _recordings.UNFINISHED:
         line(out, "  it was interrupted; to finish its files: recd start", "red")
     if "code" in told:
         _show_origin(out, told)
@@ -236,7 +244,9 @@ def _show_entry(out: Console, file: dict[str, Any], directory: str) -> None:
 
 
 def _video_text(video: dict[str, Any]) -> str:
-    text = f"{video['codec']} {video['width']}x{video['height']} at {video['fps']} fps"
+    fps = video["fps"]
+    rate = f"{fps:g}" if isinstance(fps, (int, float)) else fps
+    text = f"{video['codec']} {video['width']}x{video['height']} at {rate} fps"
     repeated = video.get("repeated_frames")
     return text + (f", {count(repeated, 'frame')} repeated for lost ones" if repeated else "")
 

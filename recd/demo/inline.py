@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..video import codecs, ffmpeg
+from ..video import codecs, command, ffmpeg
 
 Sample = Mapping[str, npt.NDArray[np.float64]]
 
@@ -95,8 +95,9 @@ class InlineRecorder:
 
 def _start_ffmpeg(path: Path, frame: npt.NDArray[np.uint8], fps: int) -> subprocess.Popen[bytes]:
     """An ffmpeg with the very encoder and settings that recd chooses for such frames."""
-    settings = codecs.VideoSettings.of_shape(frame.shape, Fraction(fps))
-    arguments = codecs.arguments(settings, codecs.choose(settings), path)
+    height, width, channels = frame.shape
+    settings = codecs.VideoSettings(width, height, channels, Fraction(fps))
+    arguments = command.arguments(settings, codecs.choose(settings), path)
     return subprocess.Popen(
         [ffmpeg.executable(), *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -33,6 +35,13 @@ class Output:
         if self._error is not None:
             raise OSError(self._error.errno, self._error.strerror, str(self._path))
 
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            self._error = self._error or e
+
     # What HDF5 calls:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -44,28 +53,26 @@ class Output:
         return self._file.tell()
 
     def readinto(self, data: memoryview) -> int:
-        """Read all of ``data``; zeros where nothing was written."""
+        """Fill ``data``; with zeros where nothing was written."""
         view = memoryview(data)  # h5py's own kind of memoryview lacks slice assignment in old versions
-        done = self._file.readinto(view) or 0
+        done = 0
+        with self._noting():
+            done = self._file.readinto(view) or 0
         view[done:] = bytes(len(view) - done)
         return len(view)
 
     def write(self, data: memoryview) -> int:
         """Write all of ``data``, or note why not."""
         rest = memoryview(data)
-        try:
+        with self._noting():
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except OSError as e:
-            self._error = self._error or e
         return len(data)
 
     def truncate(self, size_bytes: int) -> int:
         """Set the length, or note why not."""
-        try:
+        with self._noting():
             self._file.truncate(size_bytes)
-        except OSError as e:
-            self._error = self._error or e
         return size_bytes
 
     def flush(self) -> None:

@@ -42,8 +42,9 @@ from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 GATHER_BYTES: Final = 64 << 20
 #: Longest string, in characters, for which every string takes the room of the longest.
 MAX_TEXT: Final = 256
-#: Of joint angles and velocities, level 1 leaves 96.9 % and level 6 (numpy's) 96.7 %; of a controller's
-#: held values 10.5 and 10.3 %; of times 25 and 30 %. It is as fast or up to 6 times as fast (2 for most).
+#: Measured against level 6, which numpy takes: of noisy joint angles and velocities it leaves 96.9 % (6:
+#: 96.7 %) at 41 MB/s (39), of values held for ten steps 10.5 % (10.3 %) at 424 MB/s (229), of contact
+#: flags 5.6 % (3.3 %) at 452 MB/s (116), of times 25 % (30 %) at 167 MB/s (28).
 _LEVEL: Final = 1
 #: What is compressed at a time; the compressed bytes of a piece are held in memory.
 _PIECE_BYTES: Final = 1 << 20

@@ -11,10 +11,11 @@ from typing import Final
 from recd_client.errors import CodecError, RecdError
 from recd_client.options import CODECS, VideoFile
 
-from . import ffmpeg, mp4
+from . import ffmpeg
 from .catalog import ANY, ENCODERS, FAMILIES
 from .command import arguments
-from .settings import MP4_SUFFIXES, VideoSettings
+from .counting import cut
+from .settings import VideoSettings
 
 __all__ = ["VideoSettings", "available", "choose"]
 
@@ -86,5 +87,5 @@ def _try_once(
         done = ffmpeg.run(arguments(settings, encoder, path), data=black, timeout_s=_PROBE_TIMEOUT_S)
         if done.returncode != 0:
             raise CodecError(done.reason)
-        if suffix in MP4_SUFFIXES and (frames := mp4.cut(path)) != _PROBE_FRAMES:
+        if (frames := cut(path)) != _PROBE_FRAMES:
             raise CodecError(f"{frames} of {_PROBE_FRAMES} frames came out")

@@ -141,7 +141,7 @@ def _container_arguments(suffix: str) -> list[str]:
     one; the speed is the same, the file 150 bytes a frame larger.
     """
     if suffix not in MP4_SUFFIXES:
-        return ["-f", "matroska", "-flush_packets", "1"]
+        return ["-f", "matroska", "-flush_packets", "1", "-cluster_time_limit", "0"]
     end = "hybrid_fragmented" if ffmpeg.has_hybrid_mp4() else "empty_moov+default_base_moof+skip_trailer"
     flags = ("-movflags", f"{end}+frag_every_frame", "-flush_packets", "1", "-use_editlist", "0")
     return ["-f", suffix[1:], *flags]

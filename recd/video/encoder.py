@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from recd_client.errors import CodecError, SchemaError
-from recd_client.process import is_alive, start_ticks
+from recd_client.process import start_ticks
 
 from . import ffmpeg
 from .command import arguments
-from .mp4 import SampleCounter
+from .counting import counter_of
 from .pixels import Padder
-from .settings import MP4_SUFFIXES, VideoSettings
+from .settings import VideoSettings
 
 #: The simulation comes first: of a core that both want, ffmpeg gets a quarter.
 NICENESS: Final = 5
@@ -66,7 +66,7 @@ class Encoder:
         self._frame_bytes = settings.frame_bytes
         self._sent_bytes = 0
         self._log = b""
-        self._counter = SampleCounter(path) if path.suffix in MP4_SUFFIXES else None
+        self._counter = counter_of(path)
         command = [ffmpeg.executable(), *arguments(settings, encoder, path)]
         path.unlink(missing_ok=True)  # an old file's frames would be counted until ffmpeg has opened it
         self._process, self._fd, self._log_fd = _start(command, 2 * self._frame_bytes)
@@ -123,20 +123,20 @@ class Encoder:
             self._padded = self._padder(flat)
         return self._padded
 
+    def detach(self) -> None:
+        """The memory of the frame that :meth:`feed` has begun may be overwritten from now on."""
+        # Nothing to do: feed keeps no view, and takes the rest from wherever the frame lies at its next call.
+
     def confirmed(self) -> int:
         """Number of frames, from the first on, that can be decoded from the file as it is now.
 
-        Grows by one for each frame that follows; the last frame joins them when ffmpeg has ended. Formats
-        other than MP4 cannot be counted while they grow: 0 until ffmpeg has ended well.
+        A frame is among them when the next one has been encoded; the last one when ffmpeg has ended.
         """
-        if self._counter is not None:
-            return self._counter.count()
-        return self.fed if self.poll() == 0 else 0
+        return self._counter.count()
 
     def sync(self) -> None:
         """What :meth:`confirmed` counted last survives a loss of power."""
-        if self._counter is not None:
-            self._counter.sync()
+        self._counter.sync()
 
     def finish(self) -> None:
         """End the input: ffmpeg completes the file and ends; see :meth:`poll`.
@@ -148,7 +148,7 @@ class Encoder:
             self._fd = -1
 
     def poll(self) -> int | None:
-        """The exit code once ffmpeg has ended: 0, or negative for a signal; None while it runs."""
+        """The exit code once ffmpeg has ended: 0 if the file is complete, negative for a signal."""
         return self._process.poll()
 
     def kill(self) -> None:
@@ -171,8 +171,7 @@ class Encoder:
         if self._log_fd >= 0:
             os.close(self._log_fd)
             self._log_fd = -1
-        if self._counter is not None:
-            self._counter.close()
+        self._counter.close()
 
 
 def _start(command: list[str], pipe_bytes: int) -> tuple[subprocess.Popen[bytes], int, int]:
@@ -220,32 +219,45 @@ def wait_gone(pid: int, ticks: int, timeout_s: float) -> bool:
 
     For an ffmpeg that an earlier worker started: it is no child of this process.
     """
-    if not is_alive(pid, ticks):
-        return True
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    fd = _open_process(pid, ticks)
+    if fd is None:
         return True
     try:
         poller = select.poll()
         poller.register(fd, select.POLLIN)
-        # Looked at again: by now the number may be another process's.
-        return not is_alive(pid, ticks) or bool(poller.poll(timeout_s * 1000))
+        return bool(poller.poll(timeout_s * 1000))
     finally:
         os.close(fd)
 
 
 def kill_orphan(pid: int, ticks: int) -> None:
     """Tell the process that started at ``ticks``, and no other one, to end at once."""
-    if not is_alive(pid, ticks):
-        return
+    fd = _open_process(pid, ticks)
+    if fd is not None:
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+        finally:
+            os.close(fd)
+
+
+def _open_process(pid: int, ticks: int) -> int | None:
+    """A pidfd of the very process that started at ``ticks``; None if there is none.
+
+    A zombie is still there: other threads of a dying ffmpeg may be writing while its first one is a zombie
+    already. Only the pidfd knows when the last one has ended.
+    """
+    if pid <= 0:
+        return None
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return None
     try:
-        if is_alive(pid, ticks):
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-    finally:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        same = int(stat[stat.rindex(")") + 2 :].split()[19]) == ticks
+    except (FileNotFoundError, ProcessLookupError):
+        same = False
+    if not same:
         os.close(fd)
+    return fd if same else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from recd_client.errors import OutputError
 
 from . import ffmpeg
-from .mp4 import SampleCounter
+from .counting import counter_of
 from .settings import MP4_SUFFIXES
 
 
@@ -31,7 +31,7 @@ class VideoInfo:
     fps : Fraction
         Frames per second.
     frames : int
-        Number of frames.
+        Number of frames that the file lists (:func:`count_frames` decodes them).
     """
 
     codec: str
@@ -73,34 +73,33 @@ def describe(path: Path) -> VideoInfo:
         There is no such file, or it is no video.
     """
     _require(path)
-    # The first frame decoded: its header has the exact rate as a time base, which the log rounds.
+    # An MP4's first packet has the exact rate; for Matroska, which rounds times, the decoder infers it.
+    how = ("-c", "copy") if path.suffix in MP4_SUFFIXES else ()
     done = ffmpeg.run(
         [
             *("-nostdin", "-hide_banner", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0"),
-            *("-frames:v", "1", "-f", "framecrc", "-"),
+            *(*how, "-frames:v", "1", "-f", "framecrc", "-"),
         ]
     )
     text = done.stdout.decode("utf-8", "replace")
-    tb = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+    unit = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+    length = re.search(r"^0, *-?\d+, *-?\d+, *([1-9]\d*),", text, re.MULTILINE)
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", text, re.MULTILINE)
     stream = re.search(r"Stream #0:\d.*?: Video: (\w+).*?, (\w+)[(,]", done.stderr)
-    if tb is None or size is None or stream is None:
+    if unit is None or length is None or size is None or stream is None:
         raise OutputError(f"{path} is no video: {done.reason}", "run: recd recover, if it is a recording's")
     return VideoInfo(
         codec=stream[1],
         pixel_format=stream[2],
         width=int(size[1]),
         height=int(size[2]),
-        fps=Fraction(int(tb[2]), int(tb[1])),
+        fps=Fraction(int(unit[2]), int(unit[1]) * int(length[1])),
         frames=_listed_frames(path),
     )
 
 
 def _listed_frames(path: Path) -> int:
-    """Frames by an MP4's own tables, at once; of other formats by decoding."""
-    if path.suffix not in MP4_SUFFIXES:
-        return count_frames(path)
-    counter = SampleCounter(path)
+    counter = counter_of(path)
     try:
         return counter.count()
     finally:
@@ -115,8 +114,8 @@ def join(pieces: Sequence[Path], out: Path, fps: Fraction, title: str = "") -> N
     Parameters
     ----------
     pieces : sequence of Path
-        Files of one encoder, size and format. Of one whose ffmpeg was killed,
-        :func:`~recd.video.mp4.cut` has removed what is not whole.
+        Files of one encoder, size and format, none of them empty. Of one whose ffmpeg was killed,
+        :func:`~recd.video.counting.cut` has removed what is not whole.
     out : Path
         Of the same suffix; an old one is replaced.
     fps : Fraction

@@ -56,16 +56,17 @@ class ByteConverter:
             wide = self._dtype.itemsize > 4 or self._dtype.kind != "f"
             self._work: NDArray[Any] = np.empty(shape, np.float64 if wide else np.float32)
 
-    def __call__(self, frame: NDArray[Any]) -> memoryview:
-        """The frame's bytes, C-contiguous; the memory is used again by the next call."""
+    def __call__(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
+        """The frame as bytes, C-contiguous; the memory is used again by the next call."""
         if self._table is not None:
             np.take(self._table, frame.view(self._index), out=self._out, mode="clip")
         else:
             self._convert(frame, self._work, self._out)
-        return self._out.data.cast("B")
+        return self._out
 
     def _convert(self, values: NDArray[Any], work: NDArray[Any], out: NDArray[np.uint8]) -> None:
-        np.fmax(values, self._low, out=work, dtype=work.dtype, casting="same_kind")  # of NaN, the other one
+        with np.errstate(invalid="ignore"):  # a signalling NaN is low, too, and no news
+            np.fmax(values, self._low, out=work, dtype=work.dtype, casting="same_kind")
         np.fmin(work, self._high, out=work)
         np.subtract(work, self._low, out=work)
         np.multiply(work, 255.0 / (self._high - self._low), out=work)

@@ -161,6 +161,24 @@ def test_any_samples_in_any_batches_read_back(options: SinkOptions, samples: Sam
     assert t == list(samples.t)
 
 
+@every_sink
+def test_a_finished_file_was_synced_whole(
+    options: SinkOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last thing that happens to a file is an fsync of all its bytes: it gets its final name next."""
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    samples = of_extremes(SCHEMAS["everything at once"], 40)
+    path = record(options, samples, tmp_path / str(options.filename))
+    assert synced == [(str(path), path.stat().st_size)]
+
+
 # --- files that grow ------------------------------------------------------------------------------
 
 
@@ -315,22 +333,34 @@ def test_a_cancelled_build_leaves_the_part_file_and_can_be_done_again(
 
 
 @every_built_sink
-@pytest.mark.parametrize("limit_bytes", [0, 200, 30_000])
 def test_a_build_on_a_full_disk_raises_the_system_s_error_and_can_be_done_again(
-    options: SinkOptions, limit_bytes: int, tmp_path: Path
+    options: SinkOptions, tmp_path: Path
 ) -> None:
     """No room anywhere is a plain OSError, which the runner waits on; nothing stays open; later it works."""
-    samples = noise(200)
+    samples = noise(205)
     part = tmp_path / f"part{Path(str(options.filename)).suffix}"
     sink = built(options, samples.schema)
+    sink.build(samples, part, lambda done: None)
+    size_bytes = part.stat().st_size
     descriptors = len(os.listdir("/proc/self/fd"))
-    with files_of_at_most(limit_bytes), pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
-        sink.build(samples, part, lambda done: None)
-    assert caught.value.errno == errno.EFBIG
-    assert not isinstance(caught.value, RecdError)
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    for room_bytes in (0, 50, *range(400, size_bytes, 9001), size_bytes - 1):
+        with files_of_at_most(room_bytes), pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
+            sink.build(samples, part, lambda done: None)
+        assert caught.value.errno == errno.EFBIG
+        assert not isinstance(caught.value, RecdError)
+        assert len(os.listdir("/proc/self/fd")) == descriptors
     sink.build(samples, part, lambda done: None)
     assert same(read(part, samples.schema)[0], samples.values)
+
+
+def test_a_full_disk_ends_a_build_before_the_log_is_read_to_its_end(tmp_path: Path) -> None:
+    """HDF5 is told that its writes succeed; the sink knows better and does not go on for hours."""
+    samples = noise(205)
+    reports: list[int] = []
+    sink = built(HDF5File("x.h5", chunk_bytes=4096), samples.schema)
+    with files_of_at_most(20_000), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+        sink.build(samples, tmp_path / "x", reports.append)
+    assert 0 < max(reports) < 100
 
 
 @every_built_sink

@@ -306,6 +306,13 @@ def test_a_recording_at_work_is_told_from_an_interrupted_one(unfinished: Session
         lock.release()
 
 
+def test_an_unfinished_recording_cannot_be_checked(unfinished: SessionStore) -> None:
+    """Before there is a manifest, --check is wrong usage, not a success."""
+    result = info(unfinished.directory, "--check")
+    assert result.exit_code == 2
+    assert "no manifest to check it against yet" in result.stderr
+
+
 def test_damaged_working_files_are_a_clear_error(unfinished: SessionStore) -> None:
     """A stream's specification that is no JSON is named."""
     (unfinished.stream_path("state") / "stream.json").write_text("{")

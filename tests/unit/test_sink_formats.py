@@ -11,8 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from recd.sinks import make_sink
+from recd.sinks import hdf5, make_sink
 from recd.sinks.base import AppendSink
 from recd_client.errors import OptionError, OutputError, SchemaError
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
@@ -253,6 +254,23 @@ def test_chunks_are_as_large_as_asked_and_compressed_as_asked(
     with h5py.File(record(options, of_extremes(schema, 40), tmp_path / "x.h5")) as file:
         assert {name: file[name].chunks for name in "abc"} == {"a": (8, 64), "b": (40,), "c": (1, 1024)}
         assert {file[name].compression for name in "abc"} == {compression}
+
+
+def test_chunks_are_written_whole_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of any size become writes that begin and end with chunks, but for the last one."""
+    written: list[tuple[str, int, int]] = []
+    append = hdf5._append
+
+    def note(dataset: h5py.Dataset, rows: NDArray[Any]) -> None:
+        written.append((dataset.name, len(dataset), len(dataset) + len(rows)))
+        append(dataset, rows)
+
+    monkeypatch.setattr(hdf5, "_append", note)
+    samples = of_extremes(fields(a=(FIXED, "<f8", (64,))), 100).cut([3, 8, 30, 31, 95])
+    record(HDF5File("x.h5", chunk_bytes=4096), samples, tmp_path / "x.h5")
+    assert [(begin, end) for name, begin, end in written if name == "/a"] == [
+        (0, 8), (8, 24), (24, 32), (32, 88), (88, 96), (96, 100)
+    ]  # fmt: skip
 
 
 def test_a_short_file_with_ragged_fields_takes_little_room(tmp_path: Path) -> None:

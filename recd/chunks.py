@@ -1,0 +1,226 @@
+"""The bytes of a log: records as they stand in the ring, in checksummed chunks.
+
+::
+
+    chunk header, 128 bytes, little-endian
+    | crc32 u32        of the rest of this header                                          |
+    | magic u32        "RLOG"                                                              |
+    | version u16, flags u16 (1: contains LOSS, MARK or CLOSE)                             |
+    | body_crc32 u32   of the records                                                      |
+    | body_bytes u64                                                                       |
+    | begin u64, end u64   ring positions; the end includes padding, which is not stored   |
+    | first_seq u64, next_seq u64                                                          |
+    | samples u32, backward_times u32, nan_times u32, reserved u32                         |
+    | t_first f64, t_last f64, mono_first_ns u64, mono_last_ns u64                         |
+    | step_first i64, step_last i64                                                        |
+
+Positions make a chunk prove its place, checksums its content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from typing import Any, Final, NamedTuple
+
+from recd_client import layout, records
+from recd_client.errors import LogDamagedError, RingDamagedError
+from recd_client.schema import Schema
+
+from .batch import Batch, Event, batch_of_records, batch_of_run
+
+MAGIC: Final = 0x474F4C52  # b"RLOG"
+VERSION: Final = 1
+HAS_CONTROL: Final = 1
+_HEADER: Final = struct.Struct("<IHHIQQQQQIIIIddQQqq")
+_CRC: Final = struct.Struct("<I")
+HEADER_BYTES: Final = 128
+
+
+@dataclass(frozen=True)
+class ChunkInfo:
+    """What a chunk's header tells; fields as in the module head."""
+
+    flags: int
+    body_crc32: int
+    body_bytes: int
+    begin: int
+    end: int
+    first_seq: int
+    next_seq: int
+    samples: int
+    backward_times: int
+    nan_times: int
+    t_first: float
+    t_last: float
+    mono_first_ns: int
+    mono_last_ns: int
+    step_first: int
+    step_last: int
+
+    def pack(self) -> bytes:
+        """The header's bytes."""
+        v = astuple(self)
+        body = _HEADER.pack(MAGIC, VERSION, v[0], *v[1:10], 0, *v[10:])
+        body = body.ljust(HEADER_BYTES - 4, b"\0")
+        return _CRC.pack(zlib.crc32(body)) + body
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> ChunkInfo | None:
+        """The header in ``raw``, None if it is none."""
+        if len(raw) < HEADER_BYTES or _CRC.unpack_from(raw)[0] != zlib.crc32(raw[4:HEADER_BYTES]):
+            return None
+        magic, version, *v = _HEADER.unpack_from(raw, 4)
+        if magic != MAGIC or version != VERSION:
+            return None
+        return cls(*v[:10], *v[11:])
+
+
+class Chunk:
+    """One chunk of the log; its records are read and proved when they are first asked for."""
+
+    def __init__(self, info: ChunkInfo, fd: int, offset: int) -> None:
+        self.info = info
+        self._fd = fd
+        self._offset = offset + HEADER_BYTES
+        self._body: memoryview | None = None
+
+    def body(self) -> memoryview:
+        """The records.
+
+        Raises
+        ------
+        LogDamagedError
+            The bytes on the disk are not those that were written.
+        """
+        if self._body is None:
+            raw = bytearray(self.info.body_bytes)
+            got = 0
+            while got < len(raw):
+                n = os.preadv(self._fd, [memoryview(raw)[got:]], self._offset + got)
+                if n == 0:
+                    break
+                got += n
+            if got < len(raw) or zlib.crc32(raw) != self.info.body_crc32:
+                raise LogDamagedError(
+                    f"log chunk at position {self.info.begin} is damaged", "see: recd info on the directory"
+                )
+            self._body = memoryview(raw)
+        return self._body
+
+    def items(
+        self,
+        schema: Schema,
+        begin: int = 0,
+        end: int | None = None,
+        limit_bytes: int | None = None,
+    ) -> Iterator[Item]:
+        """Samples and events from position ``begin`` to ``end``.
+
+        ``begin`` and ``end`` are record boundaries. ``limit_bytes`` stops behind the record that
+        reaches it. Behind the chunk's last record stands the chunk's end, padding included.
+
+        Raises
+        ------
+        LogDamagedError
+            The bytes are not those that were written, or a sample contradicts itself.
+        """
+        info = self.info
+        start = max(begin - info.begin, 0)
+        stop, behind = info.body_bytes, info.end
+        if end is not None and end - info.begin < stop:
+            stop, behind = max(end - info.begin, start), end
+        body, base = self.body()[start:stop], info.begin + start
+        singles: list[int] = []  # offsets of samples of varying size, to be gathered
+
+        def item(what: Batch | Event, offset: int, offset_behind: int) -> Item:
+            return Item(what, base + offset, behind if offset_behind == len(body) else base + offset_behind)
+
+        at = 0
+        for record in _records(schema, body, base, limit_bytes):
+            single = isinstance(record, records.Run) and not record.stride_bytes
+            if singles and not single:
+                yield item(batch_of_records(schema, body, singles), singles[0], at)
+                singles = []
+            at = record.offset + record.size
+            if isinstance(record, records.Control):
+                if record.kind != layout.PAD:
+                    yield item(event_of(record), record.offset, at)
+            elif single:
+                singles.append(record.offset)
+            else:
+                yield item(batch_of_run(schema, body, record.offset, record.count), record.offset, at)
+        if singles:
+            yield item(batch_of_records(schema, body, singles), singles[0], at)
+
+    def events(self, schema: Schema) -> Iterator[Event]:
+        """What stands between the samples; these are not looked at."""
+        for record in _records(schema, self.body(), self.info.begin):
+            if isinstance(record, records.Control) and record.kind != layout.PAD:
+                yield event_of(record)
+
+    def behind(self, position: int, count: int) -> int:
+        """The position behind the ``count`` records from ``position`` on."""
+        body, base = self.body(), self.info.begin
+        for _ in range(count):
+            position += records.one(body, position - base, position, False).size
+        return position
+
+
+class Item(NamedTuple):
+    """Samples or an event, and the ring positions at and behind it."""
+
+    what: Batch | Event
+    begin: int
+    behind: int
+
+
+def _records(
+    schema: Schema, body: memoryview, begin: int, limit_bytes: int | None = None
+) -> Iterator[records.Run | records.Control]:
+    """The records of a region whose checksum was proved as a whole."""
+    try:
+        yield from records.split(
+            body, begin, schema.stride_bytes, schema.payload_bytes, prove=False, limit_bytes=limit_bytes
+        )
+    except RingDamagedError as e:
+        raise LogDamagedError(e.what, e.do) from None
+
+
+def event_of(control: records.Control) -> Event:
+    """The event that a control record tells; whatever is in its payload, as the client wrote it."""
+    kind = {layout.MARK: "mark", layout.LOSS: "loss"}.get(control.kind, "close")
+    payload = control.payload
+    if kind == "mark":
+        data = _mark(payload)
+    elif kind == "loss":
+        data = {"losses": _losses(payload)}
+    else:
+        payload = payload.ljust(layout.CLOSE_PREFIX.size, b"\0")
+        next_seq, marks_lost = layout.CLOSE_PREFIX.unpack_from(payload)
+        losses = _losses(payload[layout.CLOSE_PREFIX.size :])
+        data = {"next_seq": next_seq, "marks_lost": marks_lost, "losses": losses}
+    return Event(kind, control.position, control.seq, control.t, control.step, control.mono_ns, data)
+
+
+def _mark(payload: bytes) -> dict[str, Any]:
+    if len(payload) <= layout.MAX_MARK_BYTES:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            data = json.loads(payload)
+            return {"label": str(data["label"]), "fields": dict(data["fields"])}
+    return {"label": "recd.unreadable", "fields": {}}
+
+
+def _losses(payload: bytes) -> list[dict[str, object]]:
+    out = []
+    for at in range(0, len(payload) - layout.LOSS_ENTRY.size + 1, layout.LOSS_ENTRY.size):
+        entry = dict(zip(layout.LOSS_ENTRY_NAMES, layout.LOSS_ENTRY.unpack_from(payload, at), strict=True))
+        code = int(entry["cause"])
+        entry["cause"] = layout.CAUSES[code] if code < len(layout.CAUSES) else "unknown"
+        out.append(entry)
+    return out

@@ -1,0 +1,188 @@
+"""How fast the daemon brings samples and frames into files, beside the same work done by hand."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import time
+from fractions import Fraction
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recd.video import codecs, ffmpeg
+from recd_client import CSVFile, HDF5File, NPZFile, Recorder, SinkOptions, VideoFile, layout
+
+from .daemon import Bench, buffered_bytes, held, producer
+from .results import Bar, Table
+from .timing import in_turns, seconds, wait_until
+
+COLUMNS: Final = 50
+DT: Final = 0.001
+HEIGHT, WIDTH, FPS = 480, 640, 60
+_SCENE_FRAMES: Final = 30
+
+
+def measure(bench: Bench) -> list[Table]:
+    """Rows and frames."""
+    return [_rows(bench), _video(bench)]
+
+
+# --- rows ------------------------------------------------------------------------------------------
+def _rows(bench: Bench) -> Table:
+    table = Table("Draining: rows of 50 float64", ("thousand rows/s", "MB/s of samples", "× by hand"))
+    rounds, few, many = bench.size(5, 3), bench.size(40_000, 15_000), bench.size(300_000, 100_000)
+    table.notes.append(
+        f"Medians of {rounds} rounds. The worker stands still while a ring is filled with {few:,} rows (CSV) "
+        f"or {many:,} rows, then it is let go. CSV: until every row can be read in the file. Log: until every "
+        "record is in the log, where it survives any process. Build: the whole of `close()`."
+    )
+    rows = np.random.default_rng(3).standard_normal((many, COLUMNS))
+    rates: dict[str, list[float]] = {}
+    for what in in_turns(rounds, ("csv", "npz", "hdf5", "by hand")):
+        if what == "csv":
+            _note(rates, "csv", few / _to_csv(bench, rows[:few]))
+        elif what == "by hand":
+            _note(rates, "csv.writer", few / _csv_by_hand(bench, rows[:few]))
+            _note(rates, "write", many / _write_by_hand(bench, rows))
+        else:
+            sink: SinkOptions = NPZFile("rows.npz") if what == "npz" else HDF5File("rows.h5")
+            log_s, build_s = _to_log_and_file(bench, rows, sink)
+            _note(rates, f"{what} log", many / log_s)
+            _note(rates, f"{what} build", many / build_s)
+    rate = {what: median(values) for what, values in rates.items()}
+    ratio = rate["csv"] / rate["csv.writer"]
+    _add(table, "CSV: recd", rate["csv"], ratio, Bar(ratio, 5, " ×", at_least=True))
+    _add(table, "CSV: csv.writer.writerows of lists", rate["csv.writer"], 1.0)
+    for what, name in (("npz", "NPZ"), ("hdf5", "HDF5")):
+        bar = Bar(rate[f"{what} log"] / 1e3, 200, " thousand/s", at_least=True)
+        _add(table, f"{name}, ring to log", rate[f"{what} log"], rate[f"{what} log"] / rate["write"], bar)
+    _add(table, "bare write(2) of as many bytes", rate["write"], 1.0)
+    _add(table, "NPZ, log to file (compressed)", rate["npz build"])
+    _add(table, "HDF5, log to file", rate["hdf5 build"])
+    return table
+
+
+def _note(rates: dict[str, list[float]], what: str, rate: float) -> None:
+    rates.setdefault(what, []).append(rate)
+
+
+def _add(table: Table, label: str, rate: float, ratio: float | None = None, bar: Bar | None = None) -> None:
+    table.add(label, rate / 1e3, rate * COLUMNS * 8 / 1e6, ratio, bar=bar)
+
+
+def _to_csv(bench: Bench, rows: NDArray[np.float64]) -> float:
+    """Seconds until a ring full of rows can be read in the file."""
+    with Recorder("csv", dir=bench.new_directory(), dt=DT) as rec:
+        stream = rec.stream("rows", CSVFile("rows.csv"), like=rows[0], buffer_bytes=_room_bytes(rows))
+        with held(stream):
+            _fill(stream, rows)
+        return seconds(rec.flush)
+
+
+def _to_log_and_file(bench: Bench, rows: NDArray[np.float64], sink: SinkOptions) -> tuple[float, float]:
+    """Seconds until a ring full of rows is in the log, and then until the file is complete."""
+    with Recorder("log", dir=bench.new_directory(), dt=DT) as rec:
+        stream = rec.stream("rows", sink, like=rows[0], buffer_bytes=_room_bytes(rows))
+        with held(stream):
+            _fill(stream, rows)
+        began_s = time.monotonic()
+        log_s = wait_until(lambda: buffered_bytes(stream) == 0) - began_s
+        rec.flush()
+        return log_s, seconds(rec.close)
+
+
+def _room_bytes(rows: NDArray[np.float64]) -> int:
+    return (len(rows) + 64) * layout.record_bytes(rows[0].nbytes) + layout.CONTROL_RESERVE_BYTES
+
+
+def _fill(stream: Any, rows: NDArray[np.float64]) -> None:
+    for i, row in enumerate(rows):
+        stream.write(row, i * DT)
+
+
+def _csv_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
+    """Seconds that ``csv.writer`` takes for lists that are there already."""
+    lists = [[i * DT, *row] for i, row in enumerate(rows.tolist())]
+    with (bench.new_directory() / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        return seconds(lambda: (writer.writerows(lists), file.flush()))
+
+
+def _write_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
+    """Seconds to write the bytes that the log takes."""
+    piece = bytes(1 << 20)
+    pieces = len(rows) * layout.record_bytes(rows[0].nbytes) // len(piece)
+    with (bench.new_directory() / "rows.log").open("wb", buffering=0) as file:
+        return seconds(lambda: [file.write(piece) for _ in range(pieces)])
+
+
+# --- frames ----------------------------------------------------------------------------------------
+def _video(bench: Bench) -> Table:
+    count, rounds = bench.size(900, 300), bench.size(5, 3)
+    table = Table("Draining: 640x480x3 frames to MP4", ("frames/s", "× ffmpeg alone"))
+    frames = _scene()
+    settings = codecs.VideoSettings.of_shape(frames[0].shape, Fraction(FPS))
+    encoder = codecs.choose(settings)
+    table.notes.append(
+        f"Medians of {rounds} rounds of {count} frames with {encoder}, and the very same arguments. recd: from "
+        "the first write, as fast as the ring takes them, to the end of `close()`; frames that ffmpeg does not "
+        "keep up with go through the log. ffmpeg alone: from its start to its end, reading a file in RAM."
+    )
+    raw = bench.new_directory() / "frames.raw"
+    with raw.open("wb") as file:
+        for n in range(count):
+            file.write(frames[n % len(frames)].data)
+    rates: dict[str, list[float]] = {}
+    for what in in_turns(rounds, ("recd", "alone")):
+        if what == "recd":
+            _note(rates, what, count / _record_frames(bench, frames, count))
+        else:
+            arguments = codecs.arguments(settings, encoder, bench.new_directory() / "alone.mp4")
+            _note(rates, what, count / _encode_alone(arguments, raw))
+    raw.unlink()
+    recd, alone = median(rates["recd"]), median(rates["alone"])
+    table.add("recd", recd, recd / alone, bar=Bar(recd / alone, 0.9, " ×", at_least=True))
+    table.add("ffmpeg alone", alone, 1.0)
+    return table
+
+
+def _scene() -> NDArray[np.uint8]:
+    """Something like a rendered scene: a moving shape before a slow gradient, with a little texture."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    grain = np.random.default_rng(4).integers(0, 6, (HEIGHT, WIDTH, 1))
+    frames = np.empty((_SCENE_FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    for n in range(_SCENE_FRAMES):
+        angle = 2 * np.pi * n / _SCENE_FRAMES
+        far = np.hypot(x - WIDTH / 2 - 150 * np.cos(angle), y - HEIGHT / 2 - 100 * np.sin(angle))
+        shape = np.clip(90 - far, 0, 1)[..., None] * (180, 60, -20)
+        ground = np.stack([x / 8 + n, y / 6, (x + y) / 12], axis=-1)
+        frames[n] = np.clip(ground + shape + grain, 0, 255)
+    return frames
+
+
+def _record_frames(bench: Bench, frames: NDArray[np.uint8], count: int) -> float:
+    """Seconds from the first write to the finished file."""
+    with Recorder("video", dir=bench.new_directory(), dt=1 / FPS) as rec:
+        film = rec.stream("film", VideoFile("film.mp4", fps=FPS), like=frames[0], overflow="block")
+        began_s = time.monotonic()
+        for n in range(count):
+            film.write(frames[n % len(frames)], n / FPS)
+        summary = rec.close()
+        took_s = time.monotonic() - began_s
+    if lost := summary.streams["film"].lost:
+        raise RuntimeError(f"frames were lost: {lost}")
+    return took_s
+
+
+def _encode_alone(arguments: list[str], raw: Path) -> float:
+    """Seconds of ffmpeg with these arguments, but for where the frames come from."""
+    command = [ffmpeg.executable(), *(str(raw) if a == "pipe:0" else a for a in arguments)]
+    devnull = subprocess.DEVNULL
+    return seconds(
+        lambda: subprocess.run(command, stdin=devnull, stdout=devnull, env=ffmpeg.environment(), check=True)
+    )

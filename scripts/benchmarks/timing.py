@@ -1,0 +1,93 @@
+"""Timing single calls, and ways of doing one thing in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+_EMPTY_INTERVALS: Final = 20_000
+
+
+def timer_cost_ns() -> float:
+    """What the timer adds to the interval that it measures."""
+    now = time.perf_counter_ns
+    took = [0] * _EMPTY_INTERVALS
+    for i in range(_EMPTY_INTERVALS):
+        start = now()
+        took[i] = now() - start
+    return statistics.median(took)
+
+
+def time_calls(call: Callable[[Any, float], object], data: Any, times: Sequence[float]) -> list[int]:
+    """Nanoseconds that ``call(data, t)`` took, for each ``t``."""
+    now = time.perf_counter_ns
+    took = [0] * len(times)
+    for i, t in enumerate(times):
+        start = now()
+        call(data, t)
+        took[i] = now() - start
+    return took
+
+
+def time_one(call: Callable[..., object], *args: Any) -> int:
+    """Nanoseconds that one call took."""
+    start = time.perf_counter_ns()
+    call(*args)
+    return time.perf_counter_ns() - start
+
+
+def seconds(call: Callable[..., object], *args: Any) -> float:
+    """Seconds that one call took."""
+    return time_one(call, *args) / 1e9
+
+
+class Costs:
+    """All calls of one kind, the timer's own cost taken off."""
+
+    def __init__(self, timer_ns: float) -> None:
+        self._timer_ns = timer_ns
+        self._took: list[int] = []
+
+    def add(self, took_ns: Sequence[int]) -> None:
+        """Some more calls."""
+        self._took.extend(took_ns)
+
+    def us(self, percent: float) -> float:
+        """The time that so many percent of the calls stayed within, in microseconds."""
+        took: NDArray[np.int64] = np.array(self._took, np.int64)
+        return max(0.0, float(np.percentile(took, percent)) - self._timer_ns) / 1e3
+
+    def columns(self) -> tuple[float, float, float]:
+        """Median, 99 and 99.9 percent."""
+        return self.us(50), self.us(99), self.us(99.9)
+
+
+def in_turns(rounds: int, ways: Sequence[T]) -> Iterator[T]:
+    """Every way in every round; each round begins with another one, so that none is always first."""
+    for n in range(rounds):
+        first = n % len(ways)
+        yield from ways[first:]
+        yield from ways[:first]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0, *, pause_s: float = 0.0005) -> float:
+    """The time, on the monotonic clock, at which the condition was first seen to hold.
+
+    Raises
+    ------
+    TimeoutError
+        It did not come to hold.
+    """
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"waited {timeout_s:g} s in vain: look at the daemon's log")
+        time.sleep(pause_s)
+    return time.monotonic()

@@ -1,0 +1,120 @@
+"""Whoever dies, whenever: nothing published is lost, doubled or torn, and every file is finished."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faults import Simulation, check_files, daemon_pid, encoders, kill, wait_for_manifest, worker
+from support import processes_of, wait_until
+
+SAMPLES = 300
+
+
+@pytest.mark.parametrize("group", ["main", "video-film"])
+@pytest.mark.parametrize("at", [0, 1, 60, 299])
+def test_a_killed_worker_is_replaced_and_goes_on_where_its_files_end(
+    runtime: Path, tmp_path: Path, group: str, at: int
+) -> None:
+    """A worker's SIGKILL loses and doubles nothing, and the simulation does not notice."""
+    sim = Simulation(tmp_path, SAMPLES, "--pause-at", str(at))
+    sim.lines_until(f"published {at}")
+    first = worker(tmp_path, group)
+    kill(first)
+    sim.go_on()
+    wait_until(lambda: worker(tmp_path, group) != first)
+    sim.finish()
+    wait_for_manifest(tmp_path)
+    check_files(tmp_path, SAMPLES, SAMPLES)
+
+
+def test_a_worker_killed_again_and_again_loses_nothing(runtime: Path, tmp_path: Path) -> None:
+    """Several deaths of both workers within one recording still give complete files."""
+    pauses = [20, 90, 170]
+    sim = Simulation(tmp_path, SAMPLES, "--pause-at", *map(str, pauses))
+    for at in pauses:
+        sim.lines_until(f"published {at}")
+        for group in ("main", "video-film"):
+            kill(worker(tmp_path, group))
+        sim.go_on()
+    sim.finish()
+    manifest = wait_for_manifest(tmp_path)
+    check_files(tmp_path, SAMPLES, SAMPLES)
+    assert manifest["streams"]["film"]["samples"] == SAMPLES
+
+
+@pytest.mark.parametrize("at", [0, 1, 57, 200])
+def test_a_killed_simulation_leaves_complete_files_of_all_it_published(
+    runtime: Path, tmp_path: Path, at: int
+) -> None:
+    """After the simulation's SIGKILL each file has every published sample, at most one more, in a finished file."""
+    sim = Simulation(tmp_path, SAMPLES)
+    sim.lines_until(f"published {at}")
+    sim.kill()
+    manifest = wait_for_manifest(tmp_path)
+    assert manifest["state"] == "client died"
+    check_files(tmp_path, sim.published, sim.published + 1)
+
+
+def test_a_killed_encoder_is_replaced_and_no_frame_is_missing(runtime: Path, tmp_path: Path) -> None:
+    """ffmpeg's SIGKILL costs neither a frame nor the order, although dozens sat in its queues."""
+    sim = Simulation(tmp_path, SAMPLES, "--pause-at", "150")
+    sim.lines_until("published 150")
+    (pid,) = wait_until(lambda: encoders(runtime))
+    kill(pid)
+    sim.go_on()
+    sim.finish()
+    wait_for_manifest(tmp_path)
+    check_files(tmp_path, SAMPLES, SAMPLES)
+
+
+def test_a_killed_supervisor_is_replaced_while_the_workers_go_on(runtime: Path, tmp_path: Path) -> None:
+    """The supervisor's SIGKILL leaves its workers draining; they start a new one and the session ends as usual."""
+    sim = Simulation(tmp_path, SAMPLES, "--pause-at", "100")
+    sim.lines_until("published 100")
+    workers = {g: worker(tmp_path, g) for g in ("main", "video-film")}
+    first = daemon_pid(runtime)
+    kill(first)
+    sim.go_on()
+    sim.lines_until("published 299")
+    assert {g: worker(tmp_path, g) for g in workers} == workers
+    sim.finish()
+    wait_for_manifest(tmp_path)
+    assert daemon_pid(runtime) != first
+    check_files(tmp_path, SAMPLES, SAMPLES)
+
+
+def test_everything_killed_at_once_is_finished_by_the_next_start(runtime: Path, tmp_path: Path) -> None:
+    """With simulation, daemon, workers and encoder killed, the next start completes every file."""
+    sim = Simulation(tmp_path, SAMPLES)
+    sim.lines_until("published 120")
+    os.kill(sim.process.pid, signal.SIGSTOP)
+    for pid in processes_of(runtime):
+        if pid != sim.process.pid:
+            os.kill(pid, signal.SIGKILL)
+    sim.kill()
+    wait_until(lambda: not processes_of(runtime))
+    subprocess.run([sys.executable, "-m", "recd", "start"], check=True)
+    wait_for_manifest(tmp_path)
+    check_files(tmp_path, sim.published, sim.published + 1)
+
+
+def test_a_live_recording_goes_on_through_stop_and_start(runtime: Path, tmp_path: Path) -> None:
+    """``recd stop`` puts a live session away; the next start takes it up, and nothing in between is missing."""
+    sim = Simulation(tmp_path, SAMPLES, "--pause-at", "80", "160")
+    sim.lines_until("published 80")
+    stopped = subprocess.run([sys.executable, "-m", "recd", "stop"], capture_output=True, text=True)
+    assert "crash" in stopped.stdout + stopped.stderr or str(tmp_path) in stopped.stdout + stopped.stderr
+    sim.go_on()
+    sim.lines_until("published 90")
+    subprocess.run([sys.executable, "-m", "recd", "start"], check=True)
+    sim.lines_until("published 160")
+    sim.go_on()
+    sim.finish()
+    wait_for_manifest(tmp_path)
+    check_files(tmp_path, SAMPLES, SAMPLES)

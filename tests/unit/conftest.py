@@ -1,0 +1,30 @@
+"""Fixtures of the client's unit tests: a daemon that only answers, and a recorder connected to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fake_daemon import FakeDaemon
+from recd_client import DataLossWarning, Recorder
+
+
+@pytest.fixture
+def daemon(runtime: Path, tmp_path: Path) -> Iterator[FakeDaemon]:
+    """A daemon of this test's own; rings are real, and drained by the test alone."""
+    daemon = FakeDaemon(runtime, tmp_path / "out")
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def rec(daemon: FakeDaemon) -> Iterator[Recorder]:
+    """An open recorder without ``dt``; closed afterwards unless the test did that."""
+    recorder = Recorder("test", autostart=False)
+    yield recorder
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataLossWarning)  # of losses that the test brought about
+        recorder.close(timeout=5)
