@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from recd_client import layout
 from recd_client.errors import LogDamagedError
 from recd_client.schema import FIXED, STRING, Field, Schema
+
+#: Labels of marks on which files act.
+RESET: Final = "recd.reset"
+DISCARD: Final = "recd.discard"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import struct
 import zlib
@@ -28,11 +29,13 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from recd_client import layout, records
 from recd_client.errors import LogDamagedError, RingDamagedError
 from recd_client.schema import Schema
 
-from .batch import Batch, Event, batch_of_records, batch_of_run
+from .batch import RESET, Batch, Event, batch_of_records, batch_of_run
 
 MAGIC: Final = 0x474F4C52  # b"RLOG"
 VERSION: Final = 1
@@ -40,6 +43,7 @@ HAS_CONTROL: Final = 1
 _HEADER: Final = struct.Struct("<IHHIQQQQQIIIIddQQqq")
 _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = 128
+_MOST_U64: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,71 @@ class ChunkInfo:
         if magic != MAGIC or version != VERSION:
             return None
         return cls(*v[:10], *v[11:])
+
+
+def describe(
+    schema: Schema, region: memoryview, begin: int, next_seq: int, last_t: float, limit_bytes: int
+) -> tuple[ChunkInfo, float, RingDamagedError | None]:
+    """The header for the good records at the start of a ring's ``region``, and what is known behind them.
+
+    Parameters
+    ----------
+    region : memoryview
+        Unbroken, from position ``begin`` on.
+    next_seq : int
+        Number behind the newest sample so far.
+    last_t : float, s
+        Its time; NaN when time may begin anew.
+    limit_bytes : int
+        The chunk ends behind the record that reaches so many.
+
+    Returns
+    -------
+    info : ChunkInfo
+        ``body_bytes`` is 0 if there was nothing but padding.
+    last_t : float, s
+        The same for the chunk that follows.
+    damage : RingDamagedError or None
+        What ended the good records, if they did not end by themselves.
+    """
+    flags = samples = backward = nans = size = end = 0
+    first_seq, damage = next_seq, None
+    first: Any = None
+    last: Any = np.zeros((), layout.HEADER_DTYPE)
+    last["t"] = last_t
+    try:
+        for item in records.split(
+            region, begin, schema.stride_bytes, schema.payload_bytes, limit_bytes=limit_bytes
+        ):
+            end = item.offset + item.size
+            if isinstance(item, records.Control):
+                if item.kind != layout.PAD:
+                    flags, size = flags | HAS_CONTROL, end
+                    if event_of(item).data.get("label") == RESET:
+                        last_t = math.nan
+                continue
+            size = end
+            strides = (item.stride_bytes or item.size,)
+            heads: Any = np.ndarray((item.count,), layout.HEADER_DTYPE, region, item.offset, strides)
+            times = heads["t"][~np.isnan(heads["t"])]
+            nans += item.count - len(times)
+            if len(times):
+                backward += int(times[0] < last_t) + int(np.count_nonzero(times[1:] < times[:-1]))
+                last_t = float(times[-1])
+            if first is None:
+                first, first_seq = heads[0].copy(), item.first_seq
+            last = heads[-1].copy()
+            samples += item.count
+            next_seq = min(item.first_seq + item.count, _MOST_U64)
+    except RingDamagedError as e:
+        damage = e
+    head = last if first is None else first
+    info = ChunkInfo(
+        flags, zlib.crc32(region[:size]), size, begin, begin + end, first_seq, next_seq,
+        samples, backward, nans, float(head["t"]), float(last["t"]),
+        int(head["mono_ns"]), int(last["mono_ns"]), int(head["step"]), int(last["step"]),
+    )  # fmt: skip
+    return info, last_t, damage
 
 
 class Chunk:

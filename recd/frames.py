@@ -20,7 +20,8 @@ import logging
 import os
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -29,15 +30,17 @@ from typing import Any, Final
 import numpy as np
 
 from recd_client.errors import CodecError, RecdError
-from recd_client.options import Split, VideoFile
+from recd_client.options import Split, VideoFile, as_frame_rate
+from recd_client.settings import DEFAULT_FPS
 
-from .batch import Event
+from .batch import DISCARD, RESET, Event
 from .finisher import Job, JobCancelledError
 from .parts import Part, seal
-from .runner import DISCARD, RESET, Runner, SinkContext
+from .runner import Runner, SinkContext
 from .source import Frame, RecordSource
 from .video import codecs, files, pixels
 from .video.encoder import Encoder, wait_gone
+from .video.settings import VideoSettings
 
 #: A line of the index, written before its frame is fed: where to read again to make this frame, what
 #: lies behind that record, and the sample. A repeated frame stands for the lost sample of that number.
@@ -89,23 +92,13 @@ class VideoRunner(Runner):
         field = context.schema.fields[0]
         self._dtype, self._shape = np.dtype(field.dtype), field.shape
         self._values = int(np.prod(self._shape))
-        height, width, channels = (*field.shape, 1)[:3]
-        self._frame_bytes = height * width * channels
         self._convert = (
             pixels.ByteConverter(field.shape, field.dtype, options.scale) if options.scale is not None else None
         )
-        self._settings = codecs.VideoSettings(
-            width,
-            height,
-            channels,
-            Fraction(options.fps or 30).limit_denominator(100_000),
-            codec=options.codec,
-            bitrate=None if options.bitrate is None else int(options.bitrate),
-            crf=options.crf,
-            pixel_format=options.pixel_format,
-            codec_options=dict(options.codec_options),
-        )
-        self._fps: float | None = None
+        self._settings = VideoSettings.of(self._shape, options.frame_rate or Fraction(DEFAULT_FPS), options)
+        self._frame_bytes = self._settings.frame_bytes
+        #: Another rate for the finished files, if one was asked for at the end.
+        self._retimed: Fraction | None = None
         self._phase = "feeding"
         self._why = ""
         self._encoder: Encoder | None = None
@@ -175,6 +168,9 @@ class VideoRunner(Runner):
     def _index_path(self, number: int) -> Path:
         return self.context.directory / f"sink{self.index}.frames{number}"
 
+    def _discarded_path(self, behind: int) -> Path:
+        return self.context.directory / f"sink{self.index}.discarded{behind:016x}"
+
     def _open_index(self) -> None:
         self._index_fd = os.open(
             self._index_path(self.part.number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -182,11 +178,7 @@ class VideoRunner(Runner):
 
     def _index(self, number: int) -> Any:
         """The index of a part as a structured array."""
-        try:
-            raw = self._index_path(number).read_bytes()
-        except FileNotFoundError:
-            raw = b""
-        return np.frombuffer(raw[: len(raw) // _LINE.size * _LINE.size], _LINE_DTYPE)
+        return _read_index(self._index_path(number))
 
     def _go_back(self, frames: int, *, cut: bool) -> None:
         """Go on behind the first ``frames`` frames of the part; ``cut`` forgets the others' lines."""
@@ -368,7 +360,8 @@ class VideoRunner(Runner):
     def _start_piece(self) -> bool:
         """Start an ffmpeg once its codec is known; False while that is being found out."""
         if self._choice is None:
-            self._choice = self.context.finisher.submit(lambda job: codecs.choose(self._settings, self.naming.final.suffix))
+            suffix = self.naming.part_path(self.part.number).suffix
+            self._choice = self.context.finisher.submit(lambda job: codecs.choose(self._settings, suffix))
         if not self._choice.done.is_set():
             return False
         if self._choice.error is not None:
@@ -493,7 +486,8 @@ class VideoRunner(Runner):
         for piece in self._pieces:
             Path(piece.path).unlink(missing_ok=True)
         self._begin_part(self.part.number, behind, next_seq)
-        self._index_path(self.part.number).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # no frame was fed; else they still count as samples of the stream
+            self._index_path(self.part.number).rename(self._discarded_path(behind))
         self._put_part()
 
     def _end(self) -> bool:
@@ -504,6 +498,8 @@ class VideoRunner(Runner):
             return True
         if self._jobs:
             return False
+        # Without a frame nobody has written the file that holds the name's place.
+        self.naming.part_path(self.part.number).unlink(missing_ok=True)
         self.state = "finished"
         return True
 
@@ -514,18 +510,13 @@ class VideoRunner(Runner):
         """Join, retime and seal a part; runs in the finisher's thread."""
         pieces = [Path(p["path"]) for p in part.details["pieces"] if p["count"] > 0]
         final = self.naming.final_path(part.number)
-        path = self.naming.part_path(part.number)
-        if not (part.path and Path(part.path).exists() and not any(p.exists() for p in pieces)):
-            if len(pieces) > 1:
-                path = path.with_name(f"{path.stem}-joined{path.suffix}")
-                files.join(pieces, path, self._settings.fps)
-            else:
-                path = pieces[0]
-            if self._fps is not None:
-                retimed = path.with_name(f"{path.stem}-retimed{path.suffix}")
-                files.retime(path, retimed, Fraction(self._fps).limit_denominator(100_000))
-                pieces.append(path)
-                path = retimed
+        path, suffix = pieces[0], final.suffix.lower()
+        as_it_is = len(pieces) == 1 and self._retimed is None and path.suffix == suffix
+        if not as_it_is:
+            path = path.with_name(f"{path.stem}-joined{suffix}")
+        if not (part.path and Path(part.path).exists() and not path.exists()):
+            if not as_it_is:
+                files.join(pieces, path, self._retimed or self._settings.fps, self._settings.title)
             part.details["video"] = self._describe(path)
         seal(part, path, final, self.parts, replace=self.context.replace, job=job)
         self._remove_pieces(part, *pieces)
@@ -565,7 +556,7 @@ class VideoRunner(Runner):
 
     def retime(self, fps: float) -> None:
         """See :class:`Runner`."""
-        self._fps = fps
+        self._retimed = as_frame_rate(fps)
 
     # --- what is told of it ------------------------------------------------------------------------
     def files(self) -> list[dict[str, Any]]:
@@ -595,14 +586,19 @@ class VideoRunner(Runner):
             )
         return out
 
-    def tally(self) -> dict[str, Any]:
-        """Totals of all parts, for a stream whose frames never were in the log."""
-        all_lines = [self._index(n) for n in sorted(self.parts.parts)]
-        lines = np.concatenate(all_lines) if all_lines else np.empty(0, _LINE_DTYPE)
-        lines = lines[lines["repeated"] == 0]
+    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
+        """Totals of a stream whose frames never were in the log, those that were discarded included.
+
+        Behind the positions in ``resets``, which ascend, time may begin anew.
+        """
+        paths = [self._index_path(n) for n in self.parts.parts]
+        paths += self.context.directory.glob(f"sink{self.index}.discarded*")
+        lines = np.concatenate([np.empty(0, _LINE_DTYPE), *map(_read_index, paths)])
+        lines = np.sort(lines[lines["repeated"] == 0], order="seq")
         if not len(lines):
             return {"samples": 0}
         t = lines["t"]
+        anew = np.diff(np.searchsorted(resets, lines["position"])) > 0
         return {
             "samples": len(lines),
             "bytes": len(lines) * self.context.schema.payload_bytes,
@@ -613,7 +609,7 @@ class VideoRunner(Runner):
             "step_last": int(lines["step"][-1]),
             "mono_first_ns": int(lines["mono_ns"][0]),
             "mono_last_ns": int(lines["mono_ns"][-1]),
-            "backward_times": int(np.count_nonzero(t[1:] < t[:-1])),
+            "backward_times": int(np.count_nonzero((t[1:] < t[:-1]) & ~anew)),
             "nan_times": int(np.count_nonzero(np.isnan(t))),
         }
 
@@ -646,6 +642,15 @@ class VideoRunner(Runner):
             os.close(self._index_fd)
             self._index_fd = -1
         self.source.close()
+
+
+def _read_index(path: Path) -> Any:
+    """The whole lines of an index as a structured array."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raw = b""
+    return np.frombuffer(raw[: len(raw) // _LINE.size * _LINE.size], _LINE_DTYPE)
 
 
 def _own(frame: Frame) -> Frame:

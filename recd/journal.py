@@ -1,12 +1,14 @@
 """What happened on a stream: counts, gaps, marks; enough to write its part of the manifest.
 
 The journal is a light consumer of the log: it reads chunk headers, and records only where a chunk
-holds events. Its totals are checkpointed, its events are lines of ``journal.jsonl``, keyed by ring
-position, so that reading a stretch twice after a kill tells nothing twice.
+holds events. Its totals are checkpointed. Its events are lines of ``journal.jsonl``, keyed by ring
+position, so that reading a stretch twice after a kill tells nothing twice; they are written before
+the totals move on.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -16,7 +18,7 @@ from typing import Any
 
 from recd_client.schema import Schema
 
-from .batch import Event
+from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
 
@@ -36,9 +38,6 @@ class Tally:
     mono_last_ns: int | None = None
     backward_times: int = 0
     nan_times: int = 0
-    lost_told: int = 0
-    events: int = 0
-    closed: bool = False
 
     def add(self, info: ChunkInfo) -> None:
         """Count a chunk's samples."""
@@ -49,7 +48,7 @@ class Tally:
             self.mono_first_ns = info.mono_first_ns
         self.samples += info.samples
         self.bytes += info.body_bytes
-        self.next_seq = info.next_seq
+        self.next_seq = max(self.next_seq, info.next_seq)
         self.t_last, self.step_last = _number(info.t_last), info.step_last
         self.mono_last_ns = info.mono_last_ns
         self.backward_times += info.backward_times
@@ -84,29 +83,36 @@ class Journal:
             self.tally = Tally(**state["tally"])
 
     def take(self, chunk: Chunk) -> None:
-        """Count a chunk, which begins at or before :attr:`position`; one that was counted is passed over."""
+        """Count a chunk, which begins at or behind :attr:`position`; one that was counted is passed over."""
         info = chunk.info
         if info.begin < self.position:
             return
         if info.flags & HAS_CONTROL:
-            for item in chunk.items(self.schema):
-                if isinstance(item.what, Event):
-                    self.note(item.what)
+            for event in chunk.events(self.schema):
+                self.note(event)
+        self.count(info)
+
+    def count(self, info: ChunkInfo) -> None:
+        """Add a chunk to the totals by its header alone."""
         self.tally.add(info)
         self.position = info.end
 
     def note(self, event: Event) -> None:
-        """Write an event down and count it; its place in the log is counted by :meth:`take`."""
+        """Write an event down; telling it again changes nothing.
+
+        Raises
+        ------
+        OSError
+            It could not be written (disk full, ...): tell it again.
+        """
         if self._fd < 0:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            if os.fstat(self._fd).st_size:
-                os.write(self._fd, b"\n")  # a kill may have cut the last line short
-        os.write(self._fd, json.dumps(asdict(event), separators=(",", ":")).encode() + b"\n")
-        self.tally.events += 1
+        # The line begins with a line end: a kill, or a full disk, may have cut the one before short.
+        line = b"\n" + json.dumps(asdict(event), separators=(",", ":")).encode() + b"\n"
+        if os.write(self._fd, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         if event.kind == "close":
-            self.tally.closed = True
             self.tally.next_seq = max(self.tally.next_seq, int(event.data["next_seq"]))
-        self.tally.lost_told += sum(int(e["count"]) for e in event.data.get("losses", ()))
 
     def save(self) -> None:
         """Checkpoint the totals."""
@@ -145,6 +151,11 @@ def gaps(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every gap that the events tell, by first number."""
     out = [loss for e in events for loss in e["data"].get("losses", ())]
     return sorted(out, key=lambda g: (g["first_seq"], g["cause"]))
+
+
+def resets(events: list[dict[str, Any]]) -> list[int]:
+    """Positions of the resets that the events tell, in order."""
+    return [e["position"] for e in events if e["data"].get("label") == RESET]
 
 
 def marks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -48,45 +48,47 @@ class LogWriter:
     ----------
     directory : Path
         Made if need be.
+    segment_bytes : int, optional
+        When a segment is full; at most, and by default, :data:`SEGMENT_BYTES`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, segment_bytes: int | None = None) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        self._segment_bytes = min(SEGMENT_BYTES, segment_bytes or SEGMENT_BYTES)
         self._fd = -1
-        self._size = 0
         #: The newest chunk; None while the log is empty.
         self.last: ChunkInfo | None = None
-        self.bytes = 0
-        self._unsynced = False
         self._begins = segments(directory)
         self._sizes = {b: segment_path(directory, b).stat().st_size for b in self._begins}
-        if self._begins:
-            self._recover()
-
-    def _recover(self) -> None:
-        """Find the end of the last whole chunk and cut what follows it."""
-        while self._begins:
-            begin = self._begins[-1]
-            path = segment_path(self.directory, begin)
-            last, size = None, 0
-            for info, offset in _scan(path):
-                last, size = info, offset + HEADER_BYTES + info.body_bytes
-            if last is not None:
-                self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-                os.ftruncate(self._fd, size)
-                self._size = self._sizes[begin] = size
-                self.last = last
-                break
-            path.unlink()
-            self._begins.pop()
+        while self._begins and not self._recover(self._begins[-1]):
+            begin = self._begins.pop()
             del self._sizes[begin]
-        self.bytes = sum(self._sizes.values())
+            segment_path(directory, begin).unlink()
+        # Segments that may not be on the disk yet: also those of the worker before.
+        self._unsynced = set(self._begins)
+        self._distrusted: set[int] = set()
+
+    def _recover(self, begin: int) -> bool:
+        """Cut what follows the last whole chunk of the newest segment; whether there is one."""
+        path, size = segment_path(self.directory, begin), 0
+        for info, offset in _scan(path):
+            self.last, size = info, offset + HEADER_BYTES + info.body_bytes
+        if size:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            os.ftruncate(self._fd, size)
+            self._sizes[begin] = size
+        return size > 0
 
     @property
     def end(self) -> int:
         """Ring position behind the newest chunk, 0 while the log is empty."""
         return self.last.end if self.last else 0
+
+    @property
+    def bytes(self) -> int:
+        """Size of all segments."""
+        return sum(self._sizes.values())
 
     @property
     def segment_count(self) -> int:
@@ -102,56 +104,96 @@ class LogWriter:
             It could not be written whole (disk full, ...); the log is as it was before.
         """
         size = HEADER_BYTES + len(body)
-        if self._fd < 0 or self._size + size > SEGMENT_BYTES and self._size > 0:
+        at = self._sizes[self._begins[-1]] if self._fd >= 0 else 0
+        if self._fd < 0 or at and at + size > self._segment_bytes:
             self._roll(info.begin)
+            at = 0
         try:
             head = info.pack()
-            done = os.pwritev(self._fd, [head, body], self._size)
+            done = os.pwritev(self._fd, [head, body], at)
             while done < size:  # a short write: once more for the rest, or for the reason
                 rest: memoryview | bytes = head[done:] if done < HEADER_BYTES else body[done - HEADER_BYTES :]
-                done += os.pwrite(self._fd, rest, self._size + done)
+                done += os.pwrite(self._fd, rest, at + done)
         except OSError:
             # The cut can fail too; then the torn chunk's checksum keeps readers off it.
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
+                os.ftruncate(self._fd, at)
             raise
-        self._size += size
-        self._sizes[self._begins[-1]] = self._size
-        self.bytes += size
+        begin = self._begins[-1]
+        self._sizes[begin] = at + size
+        self._unsynced.add(begin)
         self.last = info
-        self._unsynced = True
 
     def _roll(self, begin: int) -> None:
-        fd = os.open(
-            segment_path(self.directory, begin), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
-        )
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
-            os.close(self._fd)
-        self._fd, self._size = fd, 0
-        if not self._begins or self._begins[-1] != begin:
-            self._begins.append(begin)
+        """Begin a new segment. The one before is left to :meth:`sync`: 64 MiB would hold up the ring."""
+        path = segment_path(self.directory, begin)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self.close()
+        self._fd = fd
+        self._begins.append(begin)
         self._sizes[begin] = 0
 
     def sync(self) -> None:
-        """Make everything appended so far durable."""
-        if self._unsynced:
-            self._unsynced = False
-            os.fdatasync(self._fd)
-            sync_directory(self.directory)
+        """Make everything appended so far durable.
+
+        Once ``fdatasync`` failed, the kernel may have dropped what it could not write, and would report
+        success the next time: so that segment is not asked again, but written again, to a new file.
+
+        Raises
+        ------
+        OSError
+            Neither worked.
+        """
+        if not self._unsynced:
+            return
+        for begin in sorted(self._unsynced):
+            if begin not in self._distrusted:
+                try:
+                    _fdatasync(segment_path(self.directory, begin))
+                except OSError:
+                    self._distrusted.add(begin)
+            if begin in self._distrusted:
+                self._replace(begin)
+            self._unsynced.discard(begin)
+        sync_directory(self.directory)
+
+    def _replace(self, begin: int) -> None:
+        """Put a synced copy in a segment's place. Its readers may go on with the old file: it grows no more."""
+        path = segment_path(self.directory, begin)
+        copy = path.with_suffix(".copy")
+        shutil.copyfile(path, copy)
+        _fdatasync(copy)
+        os.rename(copy, path)
+        self._distrusted.discard(begin)
+        if begin == self._begins[-1]:
+            self.close()  # the next chunk begins a new segment
 
     def trim(self, position: int) -> None:
         """Delete the segments that lie wholly before ``position``; the last one always stays."""
-        while len(self._begins) > 1 and self._begins[1] <= position:
+        while self.has_before(position):
             begin = self._begins.pop(0)
             segment_path(self.directory, begin).unlink(missing_ok=True)
-            self.bytes -= self._sizes.pop(begin)
+            del self._sizes[begin]
+            self._unsynced.discard(begin)
+            self._distrusted.discard(begin)
+
+    def has_before(self, position: int) -> bool:
+        """Whether :meth:`trim` would delete anything."""
+        return len(self._begins) > 1 and self._begins[1] <= position
 
     def close(self) -> None:
         """Let go of the files."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _fdatasync(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 def _scan(path: Path) -> Iterator[tuple[ChunkInfo, int]]:
@@ -190,15 +232,17 @@ class LogReader:
         self._offset = 0
 
     def next(self) -> Chunk | None:
-        """The next chunk, None when there is none yet."""
+        """The next chunk, None when there is none yet; it can be read until this is called again."""
         while True:
-            if self._fd < 0 and not self._open_segment():
-                return None
-            info = ChunkInfo.unpack(os.pread(self._fd, HEADER_BYTES, self._offset))
+            info = self._header()
             if info is None:
-                if not self._open_segment():
+                following = self._following()
+                if following is None:
                     return None
-                continue
+                info = self._header()  # once more: it may have come before the next segment began
+                if info is None:
+                    self._open(following)
+                    continue
             if self.end is not None and info.begin >= self.end:
                 return None
             offset = self._offset
@@ -206,20 +250,23 @@ class LogReader:
             if info.end > self.position:
                 return Chunk(info, self._fd, offset)
 
-    def _open_segment(self) -> bool:
-        """Go to the next segment; False when the current one is the last."""
+    def _header(self) -> ChunkInfo | None:
+        return None if self._fd < 0 else ChunkInfo.unpack(os.pread(self._fd, HEADER_BYTES, self._offset))
+
+    def _following(self) -> int | None:
+        """The segment to be read next; None when the current one is the last."""
         begins = segments(self.directory)
         if self._begin is None:
             at = max(bisect.bisect_right(begins, self.position) - 1, 0)
         else:
             at = bisect.bisect_right(begins, self._begin)
-        if at >= len(begins):
-            return False
+        return begins[at] if at < len(begins) else None
+
+    def _open(self, begin: int) -> None:
         self.close()
-        self._begin = begins[at]
-        self._fd = os.open(segment_path(self.directory, begins[at]), os.O_RDONLY | os.O_CLOEXEC)
+        self._begin = begin
+        self._fd = os.open(segment_path(self.directory, begin), os.O_RDONLY | os.O_CLOEXEC)
         self._offset = 0
-        return True
 
     def close(self) -> None:
         """Let go of the file."""

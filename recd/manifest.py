@@ -29,9 +29,8 @@ def stream_result(track: Track) -> dict[str, Any]:
     events = track.journal.events()
     counters = track.counters()
     tally = dict(vars(track.journal.tally))
-    for runner in track.runners:
-        if hasattr(runner, "tally"):
-            tally.update(runner.tally())
+    if track.frames is not None:
+        tally.update(track.frames.tally(journal.resets(events)))
     gaps = journal.gaps(events)
     told: dict[str, int] = {}
     for gap in gaps:

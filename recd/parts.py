@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from recd_client.options import SinkOptions
+
 from .finisher import Job
 from .log import sync_directory
 
@@ -85,30 +87,45 @@ class Naming:
         The user's file name, absolute.
     digits : int
         0: one part, under that very name; else parts are numbered with at least so many digits.
+    first : Path, optional
+        The user's name before he changed it: unfinished files keep it.
     """
 
     final: Path
     digits: int = 0
+    first: Path | None = None
+
+    @classmethod
+    def of(cls, options: SinkOptions, final: Path) -> Naming:
+        """The names that a sink with these options gives to its files."""
+        return cls(final, 4 if options.part_limit else 1 if options.new_part_on_reset else 0)
+
+    def renamed(self, final: Path) -> Naming:
+        """The same for another name: what is finished from now on takes it."""
+        return Naming(final, self.digits, self.first or self.final)
 
     def final_path(self, number: int) -> Path:
         """Name of the finished part."""
-        if not self.digits:
-            return self.final
-        return self.final.with_name(f"{self.final.stem}_{number:0{self.digits}d}{self.final.suffix}")
+        return self._numbered(self.final, number)
 
     def part_path(self, number: int) -> Path:
-        """Name of the part while it is open."""
-        final = self.final_path(number)
-        return final.with_name(f"{final.stem}.part{final.suffix}")
+        """Name of the part while it is open; its suffix is lower-case, as programs want it."""
+        path = self._numbered(self.first or self.final, number)
+        return path.with_name(f"{path.stem}.part{path.suffix.lower()}")
 
+    def _numbered(self, path: Path, number: int) -> Path:
+        if not self.digits:
+            return path
+        return path.with_name(f"{path.stem}_{number:0{self.digits}d}{path.suffix}")
 
-def free_name(path: Path) -> Path:
-    """``path``, or the first of ``stem_1``, ``stem_2``, ... that neither exists nor is being written."""
-    candidate, n = path, 0
-    while candidate.exists() or Naming(candidate).part_path(0).exists():
-        n += 1
-        candidate = path.with_name(f"{path.stem}_{n}{path.suffix}")
-    return candidate
+    def free(self) -> Naming:
+        """These names, or the first of ``stem_1``, ``stem_2``, ... that neither exist nor are being written."""
+        candidate, n = self, 0
+        while candidate.final_path(0).exists() or candidate.part_path(0).exists():
+            n += 1
+            path = self.final.with_name(f"{self.final.stem}_{n}{self.final.suffix}")
+            candidate = Naming(path, self.digits)
+        return candidate
 
 
 def seal(
@@ -123,7 +140,7 @@ def seal(
     if not (part.path and not part_path.exists() and Path(part.path).exists()):
         part.sha256, part.bytes = hash_file(part_path, job.advance)
         if final.exists() and not replace:
-            final = free_name(final)
+            final = Naming(final).free().final
         part.path = str(final)
         parts.put(part, sync=True)
         os.rename(part_path, final)

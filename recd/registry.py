@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from recd_client.errors import NoSuchSessionError, WorkerError
 #: A worker that dies so often within the window is not started again.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
+#: How long after its timeout the answer to a poll may come.
+_GRACE_S: Final = 0.1
 
 
 class WorkerGoneError(Exception):
@@ -111,6 +114,20 @@ class Group:
             return "its worker does not answer"
         return "" if reply.get("finished") else str(reply.get("why") or reply.get("error"))
 
+    async def poll(self, op: str, timeout_s: float, /, **fields: Any) -> dict[str, Any]:
+        """Ask what the worker answers once it is so, or at its timeout; a hung one's answer is ``not done``.
+
+        Raises
+        ------
+        WorkerError
+            No worker serves the group.
+        """
+        question = self.ask(op, timeout_s + 2 * _GRACE_S, timeout_s=timeout_s, **fields)
+        try:
+            return await asyncio.wait_for(question, timeout_s + _GRACE_S)
+        except asyncio.TimeoutError:
+            return {"ok": True, "done": False, "progress": 0}
+
     async def ask(self, op: str, within_s: float = 20.0, /, **fields: Any) -> dict[str, Any]:
         """Ask the group's worker, or its successor if it dies meanwhile; the reply as it came.
 
@@ -181,3 +198,9 @@ class Registry:
         if found is None:
             raise NoSuchSessionError(f"no session {session!r} here", "see: recd ls")
         return found
+
+
+def new_session_id() -> str:
+    """A name that sorts by time and is unique on this machine."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    return f"{stamp}-{os.urandom(3).hex()}"

@@ -17,19 +17,17 @@ from recd_client.errors import RecdError
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
-from .batch import Batch, Event
+from .batch import DISCARD, RESET, Batch, Event
 from .checkpoint import Checkpoint
+from .chunks import HAS_CONTROL, Chunk
 from .finisher import Finisher, Job, JobCancelledError
-from .log import HAS_CONTROL, Chunk, LogReader, LogSource
+from .log import LogReader, LogSource
 from .parts import Naming, Part, PartsFile, seal
 from .sinks.base import AppendSink, BuildSink
 
 _SLICE_BYTES: Final = 128 << 10
 _CHECKPOINT_NS: Final = 250_000_000
 _RETRY_NS: Final = 500_000_000
-
-RESET: Final = "recd.reset"
-DISCARD: Final = "recd.discard"
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ class Runner(ABC):
         self.index = index
         self.options = options
         self.split = options.part_limit
-        self.naming = Naming(final, 4 if self.split else 1 if options.new_part_on_reset else 0)
+        self.naming = Naming.of(options, final)
         self.parts = PartsFile(context.directory / f"sink{index}.parts")
         self.checkpoint = Checkpoint(context.directory / f"sink{index}.ckpt")
         self.position = 0
@@ -130,8 +128,8 @@ class Runner(ABC):
         """Grows while anything gets on."""
 
     def rename(self, filename: Path) -> None:
-        """Give the parts that are not finished yet another name."""
-        self.naming = Naming(filename, self.naming.digits)
+        """Give the parts that are not finished yet another name, which they bear once they are."""
+        self.naming = self.naming.renamed(filename)
 
     @property
     def samples(self) -> int:

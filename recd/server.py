@@ -178,5 +178,8 @@ class Server:
             log.warning("malformed %r request: %r", request.get("op"), e)
             error = ProtocolError(f"malformed {request.get('op')!r} request: {e!r}", "update recd-client")
             reply = {"ok": False, "error": to_wire(error)}
+        except Exception as e:
+            log.exception("request %r", request.get("op"))
+            reply = {"ok": False, "error": to_wire(e)}
         connection.send({"id": request.get("id"), **reply})
         await connection.drain()

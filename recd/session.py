@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,6 @@ from recd_client import layout, shm
 from recd_client.errors import (
     OptionError,
     OutputError,
-    OutputExistsError,
     SchemaError,
     SharedMemoryFullError,
     StreamExistsError,
@@ -32,9 +30,8 @@ from recd_client.options import SinkOptions, VideoFile
 from recd_client.process import boot_id
 from recd_client.schema import Schema
 
-from . import sinks
+from . import places, sinks
 from .log import sync_directory
-from .parts import Naming, free_name
 
 #: The group whose worker also keeps the session; each stream with a video has a group of its own.
 MAIN_GROUP: Final = "main"
@@ -185,14 +182,13 @@ class SessionStore:
             )
         others = self.streams()
         taken = {f for s in others for f in s["finals"]}
-        finals: list[str] = []
-        for option in options:
-            final = self._final(name, option)
-            if str(final) in taken or str(final) in finals:
+        namings = [places.choose(self.directory, name, o, self.spec["overwrite"]) for o in options]
+        for option, naming in zip(options, namings, strict=True):
+            if option.suffixes and str(naming.final) in taken:
                 raise StreamExistsError(
-                    f"two sinks of this session write {final}", "give each sink a file of its own"
+                    f"two sinks of this session write {naming.final}", "give each sink a file of its own"
                 )
-            finals.append(str(final))
+            taken.add(str(naming.final))
             _check_fit(option, schema, name)
         group = f"video-{name}" if any(isinstance(o, VideoFile) for o in options) else MAIN_GROUP
         spec: dict[str, Any] = {
@@ -200,7 +196,7 @@ class SessionStore:
             "index": len(others),
             "schema": schema.to_json(),
             "sinks": [o.to_json() for o in options],
-            "finals": finals,
+            "finals": [str(n.final) for n in namings],
             "hz": request.get("hz"),
             "overflow": str(request.get("overflow", "drop_newest")),
             "group": group,
@@ -210,44 +206,24 @@ class SessionStore:
         spec["doorbell"] = doorbell_name(tag, self.session, group)
         segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others))
         try:
-            self.stream_path(name).mkdir(exist_ok=True)
-            write_json(self.stream_path(name) / "stream.json", spec)
-        except OSError as e:
+            self._put_stream(spec)
+            # Last: a worker that dies before finds the stream as its successor does, and takes them over.
+            places.take(n.part_path(0) for o, n in zip(options, namings, strict=True) if o.suffixes)
+        except BaseException:
+            shutil.rmtree(self.stream_path(name), ignore_errors=True)
             segment.unlink()
-            raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
+            raise
         finally:
             segment.close()
         return spec
 
-    def _final(self, stream: str, option: SinkOptions) -> Path:
-        """The absolute name of a sink's file, after the checks that the overwrite policy asks for."""
-        name = option.path or Path(f"{stream}{option.suffixes[0] if option.suffixes else '.null'}")
-        final = Path(os.path.normpath(self.directory / name))
-        if not option.suffixes:
-            return final
+    def _put_stream(self, spec: dict[str, Any]) -> None:
+        path = self.stream_path(spec["stream"])
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
+            write_json(path / "stream.json", spec)
         except OSError as e:
-            raise OutputError(
-                f"cannot make the directory of {final}: {e.strerror}", "choose another filename"
-            ) from None
-        if not os.access(final.parent, os.W_OK | os.X_OK):
-            raise OutputError(f"directory {final.parent} is not writable", "choose another directory")
-        policy = self.spec["overwrite"]
-        if policy == "number":
-            return free_name(final)
-        digits = 4 if option.part_limit else 1 if option.new_part_on_reset else 0
-        naming = Naming(final, digits)
-        if policy == "error" and naming.final_path(0).exists():
-            raise OutputExistsError(
-                f"{naming.final_path(0)} exists", "record into another directory, or pass overwrite='replace' or 'number'"
-            )
-        if naming.part_path(0).exists():
-            raise OutputExistsError(
-                f"{naming.part_path(0)} exists: another recording writes {final.name}, or did not finish it",
-                "run: recd status; an unfinished file is completed by: recd start",
-            )
-        return final
+            raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
 
     def _make_ring(
         self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int
@@ -308,9 +284,3 @@ def _stream_name(name: Any) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= 64 or "/" in name or name.startswith("."):
         raise SchemaError(f"stream name {name!r}", "use 1 to 64 letters, digits, '.', '_' or '-'")
     return name
-
-
-def new_session_id() -> str:
-    """A name that sorts by time and is unique on this machine."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    return f"{stamp}-{os.urandom(3).hex()}"

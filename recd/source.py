@@ -10,7 +10,8 @@ from recd_client.errors import LogDamagedError, RingDamagedError
 from recd_client.ring import RingConsumer
 
 from .batch import Event
-from .log import Chunk, LogReader, event_of
+from .chunks import Chunk, event_of
+from .log import LogReader
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from recd_client.errors import (
 )
 
 from . import __version__, index, paths
-from .registry import Group, Registry, Session, WorkerHandle
+from .registry import Group, Registry, Session, WorkerHandle, new_session_id
 from .server import Connection, Server
 
 MAIN_GROUP: Final = "main"
@@ -240,8 +240,6 @@ class Supervisor:
         return await operation[op](connection, request)
 
     async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        from .session import new_session_id
-
         if self.stopping.is_set() or len(self.registry.sessions) >= MAX_SESSIONS:
             raise LimitError(f"at most {MAX_SESSIONS} sessions, none while stopping", "see: recd status")
         for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
@@ -301,13 +299,10 @@ class Supervisor:
             group = session.streams.get(stream)
             if group is not None and not session.group(group).ended:
                 groups.setdefault(group, {})[stream] = head
-        timeout_s = _poll_s(request)
+        timeout_s, durable = _poll_s(request), bool(request.get("durable"))
         replies = await asyncio.gather(
             *(
-                session.group(g).ask(
-                    "flush", timeout_s + 10.0, heads=heads, durable=bool(request.get("durable")),
-                    timeout_s=timeout_s,
-                )
+                session.group(g).poll("flush", timeout_s, heads=heads, durable=durable)
                 for g, heads in groups.items()
             )
         )
@@ -315,7 +310,9 @@ class Supervisor:
 
     async def _taken(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
-        return _unpack(await session.group_of(request["stream"]).ask("taken", **_fields(request)))
+        asked = {k: request[k] for k in ("stream", "sink", "position")}
+        group = session.group_of(request["stream"])
+        return _unpack(await group.poll("taken", _poll_s(request), **asked))
 
     async def _close_stream(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
@@ -329,7 +326,7 @@ class Supervisor:
         timeout_s = _poll_s(request)
         groups = [g for g in session.groups.values() if not g.ended]
         replies = await asyncio.gather(
-            *(g.ask("close", timeout_s + 10.0, timeout_s=timeout_s) for g in groups), return_exceptions=True
+            *(g.poll("close", timeout_s) for g in groups), return_exceptions=True
         )
         if session.group(MAIN_GROUP).ended:
             return {"done": True, "progress": 0, "summary": await _summary(session.session)}

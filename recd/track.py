@@ -1,39 +1,34 @@
 """One stream inside a worker: its ring, its log, its journal and the runners of its sinks.
 
-Two ways from ring to log:
-
-- Samples are always logged, and freed in the ring once they are in the log.
-- Frames for one video go straight from the ring to the encoder (``direct``), and are freed once they
-  can be decoded from its file. When frames that are not safe yet fill half the ring, the oldest go to
-  the log and are freed: a burst costs disk, not frames.
+Samples are always logged, and freed in the ring once they are in the log. (Frames for one video take
+another way: :mod:`recd.direct`.)
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
-
-from recd_client import layout, records, shm
+from recd_client import layout, shm
 from recd_client.errors import LogDamagedError, RingDamagedError
 from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
-from .batch import Event
+from .batch import RESET
+from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
 from .journal import Journal
-from .log import HAS_CONTROL, ChunkInfo, LogReader, LogWriter, event_of, sync_directory
-from .runner import RESET, Runner
-from .source import RecordSource
+from .log import LogReader, LogWriter, sync_directory
+from .runner import Runner
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
+_LOOK_AT_DISK_NS: Final = 100_000_000
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +46,10 @@ class FrameRunner(Protocol):
 
     def release(self, position: int) -> None:
         """Keep no view of a record before this position."""
+        ...
+
+    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
+        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
         ...
 
 
@@ -83,13 +82,14 @@ class Track:
     schema : Schema
     store : Store
     runners : list of Runner
-    frames : FrameRunner, optional
-        The only runner, if its frames go straight from the ring to it.
     segment : shm.Segment or None
         None when the ring is gone (after a reboot): then the log is all there is.
     now_ns : callable
         Monotonic clock.
     """
+
+    #: The only runner, if its frames go straight from the ring to it.
+    frames: FrameRunner | None = None
 
     def __init__(
         self,
@@ -97,8 +97,7 @@ class Track:
         name: str,
         schema: Schema,
         store: Store,
-        runners: list[Runner],
-        frames: FrameRunner | None,
+        runners: Sequence[Runner],
         segment: shm.Segment | None,
         now_ns: Callable[[], int],
     ) -> None:
@@ -109,37 +108,56 @@ class Track:
         self.runners = runners
         self.segment = segment
         self.now_ns = now_ns
-        self.frames = frames
-        self.log = LogWriter(directory / "log")
+        # Four segments within the limit, as only whole ones can be deleted.
+        limit = store.spool_limit_bytes
+        self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
         self.journal = Journal(directory, schema)
         self.state = "recording"
         self.reason = ""
         self.producer_gone = False
-        #: Frames before this position go to the log although the encoder keeps up: somebody waits.
+        #: Somebody waits for what is before this position.
         self.flush_to = 0
         self._retry_at_ns = 0
-        self._last_t: float | None = self.log.last.t_last if self.log.last else None
+        self._last_t = self._newest_time()
         self._journal_reader: LogReader | None = None
+        self._journal_chunk: Chunk | None = None
         self._space_checked_ns = 0
-        self.ring: RingConsumer | None = None
-        start = self.log.end
-        if frames is not None:
-            start = max(start, frames.safe)
-            frames.note = self.journal.note
-        if segment is not None:
-            try:
-                self.ring = RingConsumer(segment.memory, start)
-            except RingDamagedError as e:
-                self._poison(e)
-            else:
-                self.ring.set_word("epoch", self.ring.word("epoch") + 1)
-                self.ring.set_word("worker_pid", os.getpid())
-                self.ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
-                self.ring.free(start)
-                if frames is not None:
-                    frames.source.ring = self.ring
-        #: End of what can be read: of the ring when frames go straight from it, else of the log.
-        self.end = start
+        #: End of what can be read: of the log, or of the ring when frames go straight from it.
+        self.end = self._first_position()
+        self.ring = self._take_ring(self.end)
+
+    def _first_position(self) -> int:
+        """Where the ring is read on; everything before was freed, or is safe and can be."""
+        return self.log.end
+
+    def _take_ring(self, position: int) -> RingConsumer | None:
+        if self.segment is None:
+            return None
+        try:
+            ring = RingConsumer(self.segment.memory, position)
+        except RingDamagedError as e:
+            self.state, self.reason = "damaged", e.what
+            log.error("stream %s: ring set aside: %s", self.name, e.what)
+            return None
+        ring.set_word("epoch", ring.word("epoch") + 1)
+        ring.set_word("worker_pid", os.getpid())
+        ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
+        ring.free(position)
+        return ring
+
+    def _newest_time(self) -> float:
+        """Stream time of the newest sample in the log; NaN when the next one may have any."""
+        last = self.log.last
+        if last is None:
+            return math.nan
+        if last.flags & HAS_CONTROL:
+            reader = LogReader(self.log.directory, last.begin)
+            chunk = reader.next()
+            events = [] if chunk is None else [*chunk.events(self.schema)]
+            reader.close()
+            if any(e.seq >= last.next_seq and e.data.get("label") == RESET for e in events):
+                return math.nan
+        return last.t_last
 
     # --- ring -> log -----------------------------------------------------------------------------
     def drain(self) -> bool:
@@ -148,135 +166,55 @@ class Track:
         if ring is None or self.state == "damaged":
             return False
         try:
-            head = ring.head()
-            if self.frames is not None:
-                return self._drain_direct(ring, head, self.frames)
-            if head == ring.position or self._resting():
-                return False
-            while ring.position < head:
-                self._log_chunk(ring, head)
-            self._wake_well(ring)
+            return self._store(ring, ring.head())
         except RingDamagedError as e:
-            self._poison(e)
+            self._poison(ring, e)
         except OSError as e:
             self._stall(e)
+        return True
+
+    def _store(self, ring: RingConsumer, head: int) -> bool:
+        """Move everything before ``head`` into the log."""
+        owed = ring.free_position < self.log.end  # a sync failed after its chunk was in the log
+        if self._resting() or not (owed or ring.position < head):
+            return False
+        self._free(ring)
+        while ring.position < head:
+            self._log_chunk(ring, head)
+        self._wake_well(ring)
         return True
 
     def _log_chunk(self, ring: RingConsumer, head: int) -> None:
         """Move one chunk into the log and free it."""
         self._check_space()
         region = ring.region(ring.position, head)
-        info, damage = self._describe(region, ring.position)
+        info, last_t, damage = self._describe(region, ring.position)
         if info.body_bytes:
             self.log.append(info, region[: info.body_bytes])
-            if self.store.durability == "strict":
-                self.sync()
-            ring.position = info.end
-            ring.free(info.end)
-            if self.store.durability != "interval":
-                ring.set_word("durable_seq", info.next_seq)
-        else:
-            # Nothing but padding: it is freed with the next chunk, as a successor begins at the
-            # log's end and must still find it.
-            ring.position = max(info.end, ring.position)
-        ring.set_word("spooled_bytes", self.log.bytes)
-        self.end = ring.position
+        # Padding alone is freed with the next chunk: a successor begins at the log's end and must find it.
+        ring.position = self.end = info.end
+        self._last_t = last_t
+        self._free(ring)
         if damage is not None:
             raise damage
 
-    def _describe(self, region: memoryview, begin: int) -> tuple[ChunkInfo, RingDamagedError | None]:
-        """The header for the good records at the start of ``region``; and what ended them, if damage did."""
-        flags, samples, backward, nans, size, end = 0, 0, 0, 0, 0, 0
-        first_seq = next_seq = self.log.last.next_seq if self.log.last else 0
-        first: Any = None
-        last: Any = None
-        damage = None
-        try:
-            for item in records.split(
-                region, begin, self.schema.stride_bytes, self.schema.payload_bytes, limit_bytes=CHUNK_BYTES
-            ):
-                end = item.offset + item.size
-                if isinstance(item, records.Control):
-                    if item.kind != layout.PAD:
-                        flags |= HAS_CONTROL
-                        size = end
-                        if event_of(item).data.get("label") == RESET:
-                            self._last_t = None
-                    continue
-                size = end
-                stride = item.stride_bytes or item.size
-                heads: Any = np.ndarray(
-                    (item.count,), layout.HEADER_DTYPE, buffer=region, offset=item.offset, strides=(stride,)
-                )
-                t = heads["t"]
-                before = np.concatenate([[self._last_t if self._last_t is not None else -np.inf], t[:-1]])
-                backward += int(np.count_nonzero(t < before))
-                nans += int(np.count_nonzero(np.isnan(t)))
-                self._last_t = float(t[-1])
-                if first is None:
-                    first, first_seq = heads[0].copy(), item.first_seq
-                last = heads[-1].copy()
-                samples += item.count
-                next_seq = item.first_seq + item.count
-        except RingDamagedError as e:
-            damage = e
-        head = first if first is not None else np.zeros((), layout.HEADER_DTYPE)
-        tail = last if last is not None else head
-        body = region[:size]
-        info = ChunkInfo(
-            flags, zlib.crc32(body), size, begin, begin + end, first_seq, next_seq, samples, backward, nans,
-            float(head["t"]), float(tail["t"]), int(head["mono_ns"]), int(tail["mono_ns"]),
-            int(head["step"]), int(tail["step"]),
-        )  # fmt: skip
-        return info, damage
+    def _describe(
+        self, region: memoryview, position: int
+    ) -> tuple[ChunkInfo, float, RingDamagedError | None]:
+        next_seq = self.log.last.next_seq if self.log.last else 0
+        return describe(self.schema, region, position, next_seq, self._last_t, CHUNK_BYTES)
 
-    def _drain_direct(self, ring: RingConsumer, head: int, frames: FrameRunner) -> bool:
-        """Free what the encoder's file holds; log the oldest when half the ring is not safe."""
-        did = head != self.end
-        self.end = head
-        safe = max(frames.safe, ring.free_position)
-        wanted = max(head - ring.capacity_bytes // 2, min(self.flush_to, head))
-        if safe < wanted and not self._resting():
-            try:
-                ring.position = max(ring.position, safe)
-                while ring.position < wanted:
-                    self._spill(ring, head)
-                self._wake_well(ring)
-            except OSError as e:
-                self._stall(e)
-            did = True
-        safe = max(safe, self.log.end)
-        if safe > ring.free_position:
-            frames.release(safe)
-            ring.free(safe)
-            ring.set_word("durable_seq", self._safe_seq(ring, safe, head))
-            did = True
-        return did
-
-    def _spill(self, ring: RingConsumer, head: int) -> None:
-        """Log the oldest record that is not safe, without freeing it."""
-        self._check_space()
-        region = ring.region(ring.position, head)
-        item = records.one(region, 0, ring.position, True)
-        if isinstance(item, records.Control) and item.kind == layout.PAD:
-            ring.position += item.size
+    def _free(self, ring: RingConsumer) -> None:
+        """Let the producer overwrite what is in the log, once it is there as the user wants it."""
+        ring.set_word("spooled_bytes", self.log.bytes)
+        last = self.log.last
+        if last is None or last.end <= ring.free_position:
             return
-        info, damage = self._describe(region[: item.size], ring.position)
-        if damage is not None:
-            raise damage
-        self.log.append(info, region[: item.size])
         if self.store.durability == "strict":
-            self.sync()
-        ring.position += item.size
-        ring.set_word("spooled_bytes", self.log.bytes)
-
-    def _safe_seq(self, ring: RingConsumer, position: int, head: int) -> int:
-        """Number of the first sample that is not safe."""
-        if position == head:
-            return ring.word("next_seq")
-        region = ring.region(position, head)
-        item = records.one(region, 0, position, True)
-        return item.first_seq if isinstance(item, records.Run) else item.seq
+            self.log.sync()
+        ring.free(last.end)
+        if self.store.durability != "interval":
+            ring.set_word("durable_seq", last.next_seq)
 
     def _wake_well(self, ring: RingConsumer) -> None:
         if self.state == "stalled":
@@ -288,10 +226,11 @@ class Track:
     def _check_space(self) -> None:
         """Raise when the log may not grow: the user's limit, or the reserve of free disk."""
         limit = self.store.spool_limit_bytes
-        if limit is not None and self.log.bytes > limit:
+        # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
+        if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
             raise OSError(errno.EDQUOT, f"spool_limit of {limit} bytes reached", str(self.log.directory))
         now = self.now_ns()
-        if now - self._space_checked_ns < 100_000_000:
+        if now - self._space_checked_ns < _LOOK_AT_DISK_NS:
             return
         self._space_checked_ns = now
         st = os.statvfs(self.log.directory)
@@ -311,58 +250,79 @@ class Track:
             if runner.advance(self.end):
                 did = True
                 between()
-        if did and self.log.segment_count > 1:
+        if did:
             self._trim()
         return did
 
     def _advance_journal(self) -> bool:
-        """Count what is new in the log (a direct track's runner counts as it encodes)."""
-        if self.frames is not None or self.journal.position >= self.log.end:
+        """Count what is new in the log."""
+        if self.journal.position >= self.log.end:
             return False
         if self._journal_reader is None:
             self._journal_reader = LogReader(self.log.directory, self.journal.position)
-        chunk = self._journal_reader.next()
+        chunk = self._journal_chunk = self._journal_chunk or self._journal_reader.next()
         if chunk is None:
             return False
         try:
             self.journal.take(chunk)
         except LogDamagedError as e:
-            self.state, self.reason = "damaged", e.what
+            log.error("stream %s: its events there are lost: %s", self.name, e.what)
+            self.journal.count(chunk.info)
+        except OSError:  # the disk is full, of which the log tells; the same chunk again later
+            return False
+        self._journal_chunk = None
         return True
 
     def _trim(self) -> None:
         """Delete the log's segments that nobody needs any more."""
-        if self.frames is None:
+        needed = min([self._told, *(r.needed for r in self.runners)])
+        if not self.log.has_before(needed):
+            return
+        try:
             self.journal.save()
-        if self.store.durability != "process":
-            for runner in self.runners:
-                runner.sync()
-        needed = min([r.needed for r in self.runners], default=self.log.end)
-        self.log.trim(needed if self.frames is not None else min(needed, self.journal.position))
-        if self.ring is not None:
-            self.ring.set_word("spooled_bytes", self.log.bytes)
+            if self.store.durability != "process":
+                self._sync_readers()
+        except OSError as e:
+            self._stall(e)
+        else:
+            self.log.trim(needed)
+
+    @property
+    def _told(self) -> int:
+        """Everything in the log before this position is in the journal."""
+        return self.journal.position
 
     def safe(self, position: int) -> bool:
         """Whether everything before ``position`` survives any process, and can be read in files that grow."""
-        if self.frames is not None:
-            return max(self.frames.safe, self.log.end) >= position
-        return self.log.end >= position and all(r.position >= position for r in self.runners if not r.over)
+        return self.end >= position and all(r.position >= position for r in self.runners if not r.over)
 
-    def sync(self) -> None:
-        """Make log, journal and checkpoints durable as they are now."""
-        seq = self.log.last.next_seq if self.log.last else 0
-        self.log.sync()
-        if self.ring is not None and self.frames is None:
-            self.ring.set_word("durable_seq", seq)
+    def sync(self) -> bool:
+        """Make the log durable as it is now; whether that worked."""
+        last = self.log.last
+        try:
+            self.log.sync()
+        except OSError as e:
+            self._stall(e)
+            return False
+        if self.ring is not None and last is not None:
+            self.ring.set_word("durable_seq", max(last.next_seq, self.ring.word("durable_seq")))
+        return True
 
-    def sync_all(self) -> None:
-        """Make everything durable, the directory entries too."""
-        self.sync()
+    def sync_all(self) -> bool:
+        """Make everything durable, the directory entries too; whether that worked."""
+        try:
+            self._sync_readers()
+            sync_directory(self.directory)
+        except OSError as e:
+            self._stall(e)
+            return False
+        return self.sync()
+
+    def _sync_readers(self) -> None:
         for runner in self.runners:
             runner.sync()
         self.journal.save()
         self.journal.sync()
-        sync_directory(self.directory)
 
     # --- the end -----------------------------------------------------------------------------------
     @property
@@ -381,8 +341,7 @@ class Track:
         for runner in self.runners:
             if runner.end_position is None:
                 runner.end(self.end)
-        journal_done = self.frames is not None or self.journal.position >= self.log.end
-        return journal_done and all(r.over for r in self.runners)
+        return self._told >= self.log.end and all(r.over for r in self.runners)
 
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
@@ -463,10 +422,9 @@ class Track:
             self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
             self.ring.set_error(errno.errorcode.get(error.errno or 0, "OSError"))
 
-    def _poison(self, error: RingDamagedError) -> None:
+    def _poison(self, ring: RingConsumer, error: RingDamagedError) -> None:
         """Set the ring aside; what was read before is finished as usual."""
         log.error("stream %s: ring set aside: %s", self.name, error.what)
         self.state, self.reason = "damaged", error.what
-        if self.ring is not None:
-            self.ring.set_word("consumer_state", layout.CONSUMER_POISONED)
-            self.ring.set_error("ring damaged")
+        ring.set_word("consumer_state", layout.CONSUMER_POISONED)
+        ring.set_error("ring damaged")

@@ -22,6 +22,7 @@ from recd_client import process, shm
 from recd_client.errors import (
     LimitError,
     NoSuchSessionError,
+    OptionError,
     ProtocolError,
     RecdError,
     RingDamagedError,
@@ -30,7 +31,7 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 
-from . import __version__, index, manifest, sinks
+from . import __version__, index, manifest, places, sinks
 from .finisher import Finisher
 from .link import Link
 from .runner import LogRunner, Runner, SinkContext
@@ -295,7 +296,8 @@ class Worker:
             self._load(spec)
         elif spec["group"] != self.group:  # the client must find it although that worker only starts
             shm.Doorbell(spec["doorbell"], create=True).close()
-        return {"ring": spec["ring"], "doorbell": spec["doorbell"], "group": spec["group"], "files": spec["finals"]}
+        files = [f for f, sink in zip(spec["finals"], spec["sinks"], strict=True) if sink["kind"] != "null"]
+        return {**{k: spec[k] for k in ("ring", "doorbell", "group")}, "files": files}
 
     def _track(self, request: dict[str, Any]) -> Track:
         track = self.tracks.get(str(request.get("stream")))
@@ -333,16 +335,23 @@ class Worker:
     def _close_stream(self, request: dict[str, Any]) -> dict[str, Any]:
         track = self._track(request)
         change = {"filename": request.get("filename"), "fps": request.get("fps")}
+        if change["filename"]:
+            final = Path(os.path.normpath(self.store.directory / change["filename"]))
+            bearers = [r for r in track.runners if final.suffix.lower() in r.options.suffixes]
+            if len(bearers) != 1:
+                raise OptionError(f"{final} fits {len(bearers)} files of {track.name!r}", "name one")
+            change["filename"] = str(places.change(bearers[0].naming, final, self.store.spec["overwrite"]))
         if change["filename"] or change["fps"]:
             self.store.put_rename(track.name, change)
             self._rename(track.name, change)
-        return {}
+        return {"files": [str(r.naming.final) for r in track.runners if r.options.suffixes]}
 
     def _rename(self, name: str, change: dict[str, Any]) -> None:
         """Files of the stream that are not finished yet take another name, videos another speed."""
         for runner in self.tracks[name].runners:
-            if change.get("filename") and Path(change["filename"]).suffix in runner.options.suffixes:
-                runner.rename(Path(os.path.normpath(self.store.directory / change["filename"])))
+            filename = change.get("filename")
+            if filename and Path(filename).suffix.lower() in runner.options.suffixes:
+                runner.rename(Path(filename))
             if change.get("fps"):
                 runner.retime(float(change["fps"]))
 

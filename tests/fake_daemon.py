@@ -57,7 +57,11 @@ class FakeRing:
         batch = batch_of_records(self.schema, memoryview(bytes(region)), offsets)
         out = []
         for i in range(len(batch)):
-            sample: dict[str, Any] = {"seq": int(batch.seq[i]), "t": float(batch.t[i]), "step": int(batch.step[i])}
+            sample: dict[str, Any] = {
+                "seq": int(batch.seq[i]),
+                "t": float(batch.t[i]),
+                "step": int(batch.step[i]),
+            }
             for f in self.schema.fields:
                 if f.kind == "fixed":
                     sample[f.name] = np.array(batch.fixed(f.name)[i])

@@ -67,7 +67,9 @@ def record(
     return sealed.ljust(padded(len(sealed)), b"\0")
 
 
-def parse(region: bytes | bytearray | memoryview, position: int, limit_bytes: int | None = None) -> Iterator[Record]:
+def parse(
+    region: bytes | bytearray | memoryview, position: int, limit_bytes: int | None = None
+) -> Iterator[Record]:
     """Every record of ``region``, one by one; a ValueError for what is none."""
     at, limit = 0, len(region) if limit_bytes is None else limit_bytes
     while at < min(limit, len(region)):

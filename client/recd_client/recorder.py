@@ -324,8 +324,9 @@ class Recorder:
         session.check_usable(f"recorder {self.name!r}")
         with session.lock:
             session.paused = paused
+            at = session.clock.event()  # one event, whatever the number of streams
             for stream in session.streams.values():
-                stream.follow_pause()
+                stream.follow_pause(at, {})
 
     # --- state and end -------------------------------------------------------------------------------
     def stats(self) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Headers of a run of equal-sized samples are proved together with numpy. CRC-32 is affine over
 GF(2): the checksum of a 60-byte body is a constant xored with one table entry per byte (the
-byte-sliced form of the table method), so a whole run costs 60 gathers.
+byte-sliced form of the table method), so a long run costs 60 gathers. How long a run is shows in
+steps that grow: a region of many short ones costs no more than it has records.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,11 @@ class Control:
     mono_ns: int
 
 
+#: Up to as many headers are quicker one by one (60 gathers: 70 µs; one checksum: 0.3 µs).
+_FEW: Final = 128
+_FIRST_LOOK: Final = 32
+
+
 @functools.cache
 def _crc_tables() -> tuple[int, NDArray[np.uint32]]:
     body = layout.HEADER_BODY.size
@@ -64,6 +70,9 @@ def _crc_tables() -> tuple[int, NDArray[np.uint32]]:
 
 def header_crcs(headers: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Checksums of the bodies of ``(n, 64)`` uint8 headers, as ``(n,)`` uint32."""
+    if len(headers) <= _FEW:
+        size, raw = layout.HEADER_BODY.size, headers[:, layout.HEADER_BODY_OFFSET :].tobytes()
+        return np.array([zlib.crc32(raw[i : i + size]) for i in range(0, len(raw), size)], np.uint32)
     zero, table = _crc_tables()
     out = np.full(len(headers), zero, np.uint32)
     for i in range(layout.HEADER_BODY.size):
@@ -128,20 +137,31 @@ def _run(
     )
     if heads["type"][0] != layout.DATA:
         return None
-    index = np.arange(most, dtype=np.uint64)
+    first_seq = int(heads["seq"][0])
+    n, look = 0, _FIRST_LOOK
+    while n < most:
+        some = heads[n : n + look]
+        good = _good(some, position + n * stride, stride, first_seq + n, payload_bytes, prove)
+        n += good
+        if good < len(some):
+            break
+        look *= 4
+    return Run(at, n * stride, n, stride, first_seq) if n else None
+
+
+def _good(heads: NDArray[Any], position: int, stride: int, seq: int, payload_bytes: int, prove: bool) -> int:
+    """How many of ``heads``, from the first on, are what must stand there."""
+    index = np.arange(len(heads), dtype=np.uint64)
     good = heads["position"] == np.uint64(position) + index * np.uint64(stride)
-    good &= heads["seq"] == heads["seq"][0] + index
+    good &= heads["seq"] == np.uint64(seq) + index
     good &= heads["type"] == layout.DATA
     good &= heads["length"] == payload_bytes
     good &= heads["magic"] == layout.MAGIC_RECORD
-    n = most if good.all() else int(good.argmin())
+    n = len(heads) if good.all() else int(good.argmin())
     if prove and n:
-        raw: NDArray[np.uint8] = np.ndarray(
-            (n, layout.HEADER_BYTES), np.uint8, buffer=region, offset=at, strides=(stride, 1)
-        )
-        same = header_crcs(raw) == heads["crc"][:n]
+        same = header_crcs(heads[:n, np.newaxis].view(np.uint8)) == heads["crc"][:n]
         n = n if same.all() else int(same.argmin())
-    return Run(at, n * stride, n, stride, int(heads["seq"][0])) if n else None
+    return n
 
 
 def one(region: memoryview, at: int, position: int, prove: bool) -> Run | Control:

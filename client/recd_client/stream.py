@@ -132,10 +132,11 @@ class Stream:
             change, taken = self._checked_change(filename, fps)
             if change and self._ring is not None:
                 try:
-                    session.connection.call("close_stream", stream=self.name, **change)
+                    reply = session.connection.call("close_stream", stream=self.name, **change)
                 except BaseException:
                     session.give_back_files(taken)
                     raise
+                self._ring.files = [str(f) for f in reply.get("files") or self._ring.files]
             self.end(*session.clock.event())
             self.release()
 
@@ -210,13 +211,13 @@ class Stream:
         if self._ring is not None and not self._closed:
             self._ring.writer.restart_gate()
 
-    def follow_pause(self) -> None:
-        """Act upon a change of this stream's pause or the recorder's."""
+    def follow_pause(self, at: tuple[float, int, int], fields: dict[str, Any]) -> None:
+        """Act upon a change, at this time, of this stream's pause or the recorder's."""
         if self._ring is None or self._closed:
             return
         paused = self._paused or self._session.paused
         if self._ring.writer.set_paused(paused):
-            self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, {}, *self._session.clock.event()))
+            self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, fields, *at))
 
     def end(self, t: float, step: int, mono_ns: int) -> None:
         """Publish the end of the stream; every later write is refused."""
@@ -268,7 +269,7 @@ class Stream:
         for mark in session.early_marks:
             ring.writer.mark(*mark)
         self._ring = ring
-        self.follow_pause()
+        self.follow_pause(session.clock.event(), {"stream": self.name})
         self._write = self._and_then_wait(ring.writer.write) if self._sync_sinks() else ring.writer.write
         # found before the class's method of that name: one call less per sample
         self.__dict__["write"] = self._write
@@ -322,7 +323,7 @@ class Stream:
         self._check_usable()
         with self._session.lock:
             self._paused = paused
-            self.follow_pause()
+            self.follow_pause(self._session.clock.event(), {"stream": self.name})
 
     def _checked_change(self, filename: Any, fps: Any) -> tuple[dict[str, Any], list[str]]:
         """What ``close`` asks the daemon to change, and the files that were taken for it."""

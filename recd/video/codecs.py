@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from recd_client.options import CODECS, VideoFile
 from . import ffmpeg
 from .catalog import ANY, ENCODERS, FAMILIES
 from .command import arguments
-from .counting import cut
+from .counting import count_listed
 from .settings import VideoSettings
 
 __all__ = ["VideoSettings", "available", "choose"]
@@ -82,10 +82,14 @@ def _try_once(
     settings = replace(settings, codec_options=dict(options))
     width, height = settings.file_size
     black = bytes(width * height * settings.channels * _PROBE_FRAMES)
-    with tempfile.TemporaryDirectory(prefix="recd-probe-") as directory:
-        path = Path(directory) / f"probe{suffix}"
-        done = ffmpeg.run(arguments(settings, encoder, path), data=black, timeout_s=_PROBE_TIMEOUT_S)
+    fd = os.memfd_create("recd-probe", os.MFD_CLOEXEC)  # a file that nobody's death leaves behind
+    try:
+        path = Path(f"/proc/self/fd/{fd}")
+        command = arguments(settings, encoder, path, suffix)
+        done = ffmpeg.run(command, data=black, timeout_s=_PROBE_TIMEOUT_S, keep_fds=(fd,))
         if done.returncode != 0:
             raise CodecError(done.reason)
-        if (frames := cut(path)) != _PROBE_FRAMES:
+        if (frames := count_listed(path, suffix)) != _PROBE_FRAMES:
             raise CodecError(f"{frames} of {_PROBE_FRAMES} frames came out")
+    finally:
+        os.close(fd)

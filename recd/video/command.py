@@ -38,8 +38,10 @@ _COMMON_OPTIONS: Final = frozenset(
 _REFUSED_OPTIONS: Final = frozenset({"bf", "b", "crf", "passlogfile", "stats", "x264opts"})
 
 
-def arguments(settings: VideoSettings, encoder: str, path: Path) -> list[str]:
+def arguments(settings: VideoSettings, encoder: str, path: Path, suffix: str = "") -> list[str]:
     """Everything after the executable, to encode frames of ``settings.file_size`` into ``path``.
+
+    ``suffix`` tells the format where the path's own does not.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def arguments(settings: VideoSettings, encoder: str, path: Path) -> list[str]:
         *("-map", "0:v:0", "-vf", _filters(settings, encoder)),
         *("-c:v", encoder, *_encoder_arguments(settings, encoder)),
         *(("-metadata", f"title={settings.title}") if settings.title else ()),
-        *(*_container_arguments(path.suffix), ffmpeg.url(path)),
+        *(*_container_arguments(suffix or path.suffix), ffmpeg.url(path)),
     ]
 
 

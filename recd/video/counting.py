@@ -203,9 +203,18 @@ def _ebml(data: bytes, at: int) -> tuple[int, int, int] | None:
     return int.from_bytes(data[at:at_size], "big"), id_bytes + size_bytes, value
 
 
-def counter_of(path: Path) -> FrameCounter:
-    """A counter for the format that the file's suffix stands for."""
-    return MatroskaCounter(path) if path.suffix == ".mkv" else MP4Counter(path)
+def counter_of(path: Path, suffix: str = "") -> FrameCounter:
+    """A counter for the format that ``suffix``, or else the file's own, stands for."""
+    return MatroskaCounter(path) if (suffix or path.suffix) == ".mkv" else MP4Counter(path)
+
+
+def count_listed(path: Path, suffix: str = "") -> int:
+    """The number of frames that the file's structure has, without decoding."""
+    counter = counter_of(path, suffix)
+    try:
+        return counter.count()
+    finally:
+        counter.close()
 
 
 def cut(path: Path) -> int:

@@ -95,7 +95,13 @@ def environment() -> dict[str, str]:
     return env | {"AV_LOG_FORCE_NOCOLOR": "1", "SVT_LOG": "1"}
 
 
-def run(arguments: Sequence[str], *, data: bytes = b"", timeout_s: float | None = None) -> Outcome:
+def run(
+    arguments: Sequence[str],
+    *,
+    data: bytes = b"",
+    timeout_s: float | None = None,
+    keep_fds: Sequence[int] = (),
+) -> Outcome:
     """Run ffmpeg to its end; blocks, so not for a worker's loop.
 
     Parameters
@@ -106,6 +112,8 @@ def run(arguments: Sequence[str], *, data: bytes = b"", timeout_s: float | None 
         Its standard input.
     timeout_s : float, optional
         It is killed after this time; the outcome then has a negative return code and says so.
+    keep_fds : sequence of int
+        Descriptors that it inherits.
     """
     command = [executable(), *arguments]
     try:
@@ -118,6 +126,7 @@ def run(arguments: Sequence[str], *, data: bytes = b"", timeout_s: float | None 
             cwd="/",
             env=environment(),
             start_new_session=True,
+            pass_fds=tuple(keep_fds),
         )
     except subprocess.TimeoutExpired:
         return Outcome(-9, b"", f"no end after {timeout_s:g} s")

@@ -15,7 +15,7 @@ from pathlib import Path
 from recd_client.errors import OutputError
 
 from . import ffmpeg
-from .counting import counter_of
+from .counting import count_listed
 from .settings import MP4_SUFFIXES
 
 
@@ -94,16 +94,8 @@ def describe(path: Path) -> VideoInfo:
         width=int(size[1]),
         height=int(size[2]),
         fps=Fraction(int(unit[2]), int(unit[1]) * int(length[1])),
-        frames=_listed_frames(path),
+        frames=count_listed(path),
     )
-
-
-def _listed_frames(path: Path) -> int:
-    counter = counter_of(path)
-    try:
-        return counter.count()
-    finally:
-        counter.close()
 
 
 def join(pieces: Sequence[Path], out: Path, fps: Fraction, title: str = "") -> None:
@@ -155,6 +147,7 @@ def retime(path: Path, out: Path, fps: Fraction, title: str = "") -> None:
 
 def _copy(source: Sequence[str], out: Path, fps: Fraction, title: str, data: bytes = b"") -> None:
     """Copy packets, the i-th at ``i / fps``. Packets lie in showing order: no encoder here reorders."""
+    out.unlink(missing_ok=True)  # an orphaned ffmpeg may still write the old one: let it have that
     times = f"setts=ts=N:duration=1:time_base={fps.denominator}/{fps.numerator}"
     done = ffmpeg.run(
         [

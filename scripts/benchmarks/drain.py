@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import time
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recd.video import codecs, ffmpeg
-from recd_client import CSVFile, HDF5File, NPZFile, Recorder, SinkOptions, VideoFile, layout
+from recd_client import CSVFile, HDF5File, NPZFile, Recorder, SinkOptions, Stream, VideoFile, layout
 
 from .daemon import Bench, buffered_bytes, held, producer
 from .results import Bar, Table
@@ -100,7 +99,7 @@ def _room_bytes(rows: NDArray[np.float64]) -> int:
     return (len(rows) + 64) * layout.record_bytes(rows[0].nbytes) + layout.CONTROL_RESERVE_BYTES
 
 
-def _fill(stream: Any, rows: NDArray[np.float64]) -> None:
+def _fill(stream: Stream, rows: NDArray[np.float64]) -> None:
     for i, row in enumerate(rows):
         stream.write(row, i * DT)
 
@@ -126,7 +125,7 @@ def _video(bench: Bench) -> Table:
     count, rounds = bench.size(900, 300), bench.size(5, 3)
     table = Table("Draining: 640x480x3 frames to MP4", ("frames/s", "× ffmpeg alone"))
     frames = _scene()
-    settings = codecs.VideoSettings.of_shape(frames[0].shape, Fraction(FPS))
+    settings = codecs.VideoSettings.of(frames[0].shape, Fraction(FPS), VideoFile("film.mp4"))
     encoder = codecs.choose(settings)
     table.notes.append(
         f"Medians of {rounds} rounds of {count} frames with {encoder}, and the very same arguments. recd: from "

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from recd_client import CSVFile, HDF5File, NPZFile, NullSink, Ragged, Recorder, VideoFile
-from recordings import csv_numbers, npz, numbered, numbers, proved, read_csv
+from recordings import LEVELS, csv_numbers, npz, numbered, numbers, proved, read_csv
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
 
@@ -83,7 +83,7 @@ def test_one_recorder_writes_four_formats_value_for_value(tmp_path: Path) -> Non
         wide = np.array(cells, "f8" if kind is float else "u8" if name == "mask" else "i8")
         np.testing.assert_array_equal(wide.astype(values.dtype), values.reshape(N, width), name)
         at += width
-    assert numbers(tmp_path / "camera.mp4") == [numbers_of % 40 for numbers_of in range(N)]
+    assert numbers(tmp_path / "camera.mp4") == [i % LEVELS for i in range(N)]
 
 
 def test_a_stream_of_frames_goes_to_a_video_and_an_npz_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recd_client import CSVFile, DataFunctionError, NPZFile, Recorder, VideoFile
+from recd_client import CSVFile, DataFunctionError, HDF5File, NPZFile, Recorder, VideoFile
 from recordings import csv_numbers, manifest_of, npz, numbered, numbers, proved, shown_at
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -44,9 +44,7 @@ def test_without_a_time_it_follows_from_the_step_and_dt(tmp_path: Path) -> None:
         rec.step()
         counted.write(1.0)
     streams = proved(tmp_path)["streams"]
-    np.testing.assert_array_equal(
-        npz(tmp_path / "counted.npz")["timestamp"], [*(np.arange(5) * DT), 1 * DT]
-    )
+    np.testing.assert_array_equal(npz(tmp_path / "counted.npz")["timestamp"], [*(np.arange(5) * DT), 1 * DT])
     np.testing.assert_array_equal(npz(tmp_path / "given.npz")["timestamp"], np.arange(5) * 100 * DT)
     assert streams["counted"]["backward_times"] == 1
     assert (streams["given"]["step_first"], streams["given"]["step_last"]) == (0, 400)
@@ -94,7 +92,7 @@ def test_pushed_samples_are_thinned_to_the_nearest_steps(tmp_path: Path) -> None
     """At 20 Hz every fifth of 100 Hz samples is kept, the others count as skipped; True either way."""
     with Recorder(dir=tmp_path, dt=DT) as rec:
         stream = rec.stream("s", NPZFile("s.npz"), hz=20)
-        assert all([stream.write(i, t=i * DT) for i in range(101)])
+        assert all(stream.write(i, t=i * DT) for i in range(101))
         assert stream.stats["skipped"] == 80
         assert stream.stats["attempted"] == 21
     told = proved(tmp_path)["streams"]["s"]
@@ -119,27 +117,26 @@ def test_pushed_samples_at_irregular_times_are_kept_when_one_is_due(tmp_path: Pa
 def test_pulled_samples_are_taken_at_whole_steps(tmp_path: Path) -> None:
     """Each data_func is called at the steps that are due and at no other; step 0 is the first."""
     asked: dict[str, list[int]] = {"every": [], "fifth": [], "third": []}
-    now = -1
+    steps = 0
 
     def source(name: str) -> list[int]:
-        asked[name].append(now)
-        return [now]
+        asked[name].append(steps)
+        return [steps]
 
     with Recorder(dir=tmp_path, dt=DT) as rec:
         rec.start_recording(lambda: source("every"), NPZFile("every.npz"))
         rec.start_recording(lambda: source("fifth"), CSVFile("fifth.csv", hz=20))
         with pytest.warns(RuntimeWarning, match="33.3333 Hz"):  # not a whole number of steps
             rec.start_recording(lambda: source("third"), NPZFile("third.npz", hz=30), name="odd")
-        for now in range(16):
+        for _ in range(16):
             rec.step()
+            steps += 1
         rec.stop_recording()
         rec.step()
     manifest = proved(tmp_path)
     assert asked == {"every": [*range(16)], "fifth": [0, 5, 10, 15], "third": [0, 3, 6, 9, 12, 15]}
     assert npz(tmp_path / "every.npz")["data"].tolist() == [[i] for i in range(16)]
-    np.testing.assert_array_equal(
-        csv_numbers(tmp_path / "fifth.csv"), [[i * DT, i] for i in (0, 5, 10, 15)]
-    )
+    np.testing.assert_array_equal(csv_numbers(tmp_path / "fifth.csv"), [[i * DT, i] for i in (0, 5, 10, 15)])
     assert {*manifest["streams"]} == {"every", "fifth", "odd"}
     assert manifest["streams"]["fifth"]["step_last"] == 15
     assert manifest["streams"]["odd"]["hz"] == pytest.approx(100 / 3)
@@ -193,6 +190,8 @@ def test_events_stand_where_they_happened(tmp_path: Path) -> None:
         rec.reset(envs_idx=np.array([True, False, True]))
         rec.pause()
         rec.resume()
+        a.pause()
+        a.resume()
         rec.reset()
         a.write(1.0, t=0.0)
     marks = proved(tmp_path)["marks"]
@@ -203,6 +202,8 @@ def test_events_stand_where_they_happened(tmp_path: Path) -> None:
         ("recd.reset", {"envs_idx": [0, 2]}),
         ("recd.pause", {}),
         ("recd.resume", {}),
+        ("recd.pause", {"stream": "a"}),
+        ("recd.resume", {"stream": "a"}),
         ("recd.reset", {"envs_idx": None}),
     ]
     contact = marks[1]
@@ -237,9 +238,8 @@ def test_nothing_is_taken_between_pause_and_resume(tmp_path: Path) -> None:
 def test_a_whole_reset_begins_a_new_part(tmp_path: Path) -> None:
     """With ``save_on_reset`` each whole reset ends a numbered file; a partial one, and others, do not."""
     with Recorder(dir=tmp_path, dt=DT) as rec:
-        state = rec.stream(
-            "state", CSVFile("s.csv", save_on_reset=True), NPZFile("s.npz", save_on_reset=True), NPZFile("all.npz")
-        )
+        parts = CSVFile("s.csv", save_on_reset=True), NPZFile("s.npz", save_on_reset=True)
+        state = rec.stream("state", *parts, NPZFile("all.npz"))
         camera = rec.stream("camera", VideoFile("c.mp4", fps=50, save_on_reset=True))
         for episode, length in enumerate([5, 8, 3]):
             for i in range(length):
@@ -258,9 +258,9 @@ def test_a_whole_reset_begins_a_new_part(tmp_path: Path) -> None:
         )
         assert numbers(tmp_path / f"c_{episode}.mp4") == [10 * episode + i for i in range(length)]
     assert len(npz(tmp_path / "all.npz")["data"]) == 16
-    parts = [(f["path"], f["part"], f["samples"]) for f in manifest["streams"]["state"]["files"]]
-    assert ("s_1.npz", 1, 8) in parts
-    assert manifest["streams"]["state"]["backward_times"] == 0
+    told = manifest["streams"]
+    assert ("s_1.npz", 1, 8) in [(f["path"], f["part"], f["samples"]) for f in told["state"]["files"]]
+    assert told["state"]["backward_times"] == told["camera"]["backward_times"] == 0
     assert not {"s.csv", "s.npz", "c.mp4", "s_3.npz"} & {p.name for p in tmp_path.iterdir()}
 
 
@@ -351,9 +351,7 @@ def test_close_can_rename_and_retime_a_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["old.csv", "old.npz", "old.h5"])
 def test_close_can_rename_a_file_that_is_being_written(tmp_path: Path, name: str) -> None:
-    """The file of the suffix that was given takes the name, with all samples; the stream's others keep theirs."""
-    from recd_client import HDF5File
-
+    """The file with that suffix takes the name, with all samples; the stream's other files keep theirs."""
     with Recorder(dir=tmp_path) as rec:
         stream = rec.stream("s", CSVFile("old.csv"), NPZFile("old.npz"), HDF5File("old.h5"))
         for i in range(50):

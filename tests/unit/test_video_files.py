@@ -148,6 +148,16 @@ def test_a_retimed_file_has_the_same_frames_at_the_other_rate(
     assert np.array_equal(decode(path, same, "gray"), decode(tmp_path / "b.mp4", same, "gray"))
 
 
+def test_an_output_is_a_new_file(tmp_path: Path) -> None:
+    """An earlier worker's ffmpeg that still writes the old one cannot spoil the new one."""
+    path = numbered(tmp_path / "a.mp4", 0, 3)
+    out = tmp_path / "out.mp4"
+    with out.open("wb") as old:
+        join([path], out, Fraction(60))
+        old.write(b"late")
+    assert numbers(out) == expected(0, 3)
+
+
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """The error names the file and says why."""
     path = numbered(tmp_path / "a.mp4", 0, 3)
