@@ -13,6 +13,7 @@
     | samples u32, backward_times u32, nan_times u32, reserved u32                         |
     | t_first f64, t_last f64, mono_first_ns u64, mono_last_ns u64                         |
     | step_first i64, step_last i64                                                        |
+    | payload_bytes u64   of the samples, without headers and padding                      |
 
 Positions make a chunk prove its place, checksums its content.
 """
@@ -40,9 +41,9 @@ from .batch import RESET, Batch, Event, batch_of_records, batch_of_run
 MAGIC: Final = 0x474F4C52  # b"RLOG"
 VERSION: Final = 1
 HAS_CONTROL: Final = 1
-_HEADER: Final = struct.Struct("<IHHIQQQQQIIIIddQQqq")
+_HEADER: Final = struct.Struct("<IHHIQQQQQIIIIddQQqqQ")
 _CRC: Final = struct.Struct("<I")
-HEADER_BYTES: Final = 128
+HEADER_BYTES: Final = _CRC.size + _HEADER.size
 _MOST_U64: Final = (1 << 64) - 1
 
 
@@ -66,12 +67,12 @@ class ChunkInfo:
     mono_last_ns: int
     step_first: int
     step_last: int
+    payload_bytes: int = 0
 
     def pack(self) -> bytes:
         """The header's bytes."""
         v = astuple(self)
-        body = _HEADER.pack(MAGIC, VERSION, v[0], *v[1:10], 0, *v[10:])
-        body = body.ljust(HEADER_BYTES - 4, b"\0")
+        body = _HEADER.pack(MAGIC, VERSION, *v[:10], 0, *v[10:])
         return _CRC.pack(zlib.crc32(body)) + body
 
     @classmethod
@@ -110,7 +111,7 @@ def describe(
     damage : RingDamagedError or None
         What ended the good records, if they did not end by themselves.
     """
-    flags = samples = backward = nans = size = end = 0
+    flags = samples = backward = nans = payload = size = end = 0
     first_seq, damage = next_seq, None
     first: Any = None
     last: Any = np.zeros((), layout.HEADER_DTYPE)
@@ -138,6 +139,7 @@ def describe(
                 first, first_seq = heads[0].copy(), item.first_seq
             last = heads[-1].copy()
             samples += item.count
+            payload += int(heads["length"].sum(dtype=np.uint64))
             next_seq = min(item.first_seq + item.count, _MOST_U64)
     except RingDamagedError as e:
         damage = e
@@ -145,7 +147,7 @@ def describe(
     info = ChunkInfo(
         flags, zlib.crc32(region[:size]), size, begin, begin + end, first_seq, next_seq,
         samples, backward, nans, float(head["t"]), float(last["t"]),
-        int(head["mono_ns"]), int(last["mono_ns"]), int(head["step"]), int(last["step"]),
+        int(head["mono_ns"]), int(last["mono_ns"]), int(head["step"]), int(last["step"]), payload,
     )  # fmt: skip
     return info, last_t, damage
 

@@ -9,16 +9,42 @@ and those before it in the file or in the log, although it must wait for the enc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from recd_client import layout, records, shm
 from recd_client.errors import RingDamagedError
 from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
+from .batch import Event
 from .checkpoint import Checkpoint
-from .track import FrameRunner, Store, Track
+from .runner import Runner
+from .source import RecordSource
+from .track import Store, Track
+
+
+class FrameRunner(Runner):
+    """A runner that takes its records straight from the ring, while they are there."""
+
+    source: RecordSource
+    #: Is told what happens on the timeline, before the runner goes on behind it; nobody else sees it.
+    note: Callable[[Event], None]
+
+    @property
+    @abstractmethod
+    def safe(self) -> int:
+        """Every frame before this position decodes from the file."""
+
+    @abstractmethod
+    def release(self, position: int) -> None:
+        """Keep no view of a record before this position."""
+
+    @abstractmethod
+    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
+        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
 
 
 class DirectTrack(Track):
@@ -56,17 +82,90 @@ class DirectTrack(Track):
 
     def _store(self, ring: RingConsumer, head: int) -> bool:
         """Free what the encoder's file holds; log the oldest when half the ring is not safe."""
-        did = self.end < head
+        did = self._prove(ring, head)
+        did |= self._spill_oldest(ring)
+        return self._free_safe(ring) or did
+
+    def _prove(self, ring: RingConsumer, head: int) -> bool:
+        """Let the runner read what is new, once every header is proved; whether anything is."""
+        before = self.end
+        while self.end < head:
+            region = ring.region(self.end, head)
+            for item in records.split(region, self.end, self.schema.stride_bytes, self.schema.payload_bytes):
+                if isinstance(item, records.Run) and not item.stride_bytes:
+                    raise RingDamagedError(
+                        f"a frame of another size at position {self.end}",
+                        "the rest of this ring was set aside",
+                    )
+                self.end += item.size
+        return self.end > before
+
+    def _spill_oldest(self, ring: RingConsumer) -> bool:
+        """Log frames that are not safe while they fill half the ring, or somebody waits for them."""
+        ring.position = max(ring.position, self.frames.safe)
+        wanted = min(max(self.end - ring.capacity_bytes // 2, self.flush_to), self.end)
+        if ring.position < wanted and self._resting():
+            return False
+        did = ring.position < wanted
         try:
-            self._prove(ring, head)
-        finally:  # damage ends what can be read, not what was
-            safe = max(self.frames.safe, ring.free_position)
-            wanted = min(max(head - ring.capacity_bytes // 2, self.flush_to), self.end)
-            if safe < wanted and not self._resting():
-                did = True
-                ring.position = max(ring.position, safe)
-                while ring.position < wanted:
-                    self._spill(ring)
-            if safe >= wanted or did
-            self._free_safe(ring)
+            while ring.position < wanted:
+                self._spill(ring)
+        except OSError as e:  # what is safe is freed nevertheless
+            self._stall(e)
+        else:
+            self._wake_well(ring)
         return did
+
+    def _spill(self, ring: RingConsumer) -> None:
+        """Log the oldest record that is not safe."""
+        self._check_space()
+        region = ring.region(ring.position, self.end)
+        item = records.one(region, 0, ring.position, True)
+        if not (isinstance(item, records.Control) and item.kind == layout.PAD):
+            body = region[: item.size]
+            info, last_t, damage = self._describe(body, ring.position)
+            if damage is not None:
+                raise damage
+            self.log.append(info, body)
+            self._last_t = last_t
+        ring.position += item.size
+
+    def _free_safe(self, ring: RingConsumer) -> bool:
+        """Let the producer overwrite what is in the video or in the log; whether that is more than before."""
+        position = ring.position
+        ring.set_word("spooled_bytes", self.log.bytes)
+        if position <= ring.free_position:
+            return False
+        if self.store.durability == "strict":
+            self.log.sync()
+        self.frames.release(position)
+        self._freed.save({"position": position})
+        ring.free(position)
+        ring.set_word("durable_seq", self._first_unsafe(ring))
+        return True
+
+    def _first_unsafe(self, ring: RingConsumer) -> int:
+        """Number of the first sample that is not safe."""
+        if ring.position == self.end:
+            return ring.word("next_seq")
+        item = records.one(ring.region(ring.position, self.end), 0, ring.position, True)
+        return item.first_seq if isinstance(item, records.Run) else item.seq
+
+    def _advance_journal(self) -> bool:
+        """Nothing to do: the runner tells the journal what happens, and counts the frames."""
+        return False
+
+    @property
+    def _told(self) -> int:
+        return self.log.end
+
+    def safe(self, position: int) -> bool:
+        """See :class:`~recd.track.Track`."""
+        logged = self.log.end if self.ring is None else self.ring.position
+        return max(self.frames.safe, logged) >= position
+
+    def close(self) -> None:
+        """See :class:`~recd.track.Track`."""
+        self.frames.source.ring = None
+        self._freed.close()
+        super().close()

@@ -54,6 +54,7 @@ class Finisher:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
+        self._stopped = False
 
     def submit(self, work: Callable[[Job], Any]) -> Job:
         """Queue ``work``, a callable that receives its :class:`Job`."""
@@ -67,15 +68,17 @@ class Finisher:
     def _loop(self) -> None:
         while (job := self._queue.get()) is not None:
             self._current = job
-            if not job.cancelled:
-                job.run()
+            if self._stopped:
+                return
+            job.run()
             self._current = None
             self._wake()
 
     def stop(self, timeout_s: float) -> None:
-        """Cancel what runs and end the thread; what was not finished is built again by a later worker."""
+        """Cancel what runs and what waits, and end the thread; a later worker does it again."""
         if self._thread is None:
             return
+        self._stopped = True
         if (job := self._current) is not None:
             job.cancelled = True
         self._queue.put(None)

@@ -34,9 +34,10 @@ from recd_client.options import Split, VideoFile, as_frame_rate
 from recd_client.settings import DEFAULT_FPS
 
 from .batch import DISCARD, RESET, Event
+from .direct import FrameRunner
 from .finisher import Job, JobCancelledError
 from .parts import Part, seal
-from .runner import Runner, SinkContext
+from .runner import SinkContext
 from .source import Frame, RecordSource
 from .video import codecs, files, pixels
 from .video.encoder import Encoder, wait_gone
@@ -77,7 +78,7 @@ class Piece:
     count: int = -1
 
 
-class VideoRunner(Runner):
+class VideoRunner(FrameRunner):
     """Runs one video file of one stream.
 
     For a direct track, which sets :attr:`source`'s ring, the frames come straight from the ring; and

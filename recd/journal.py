@@ -47,7 +47,7 @@ class Tally:
             self.t_first, self.step_first = _number(info.t_first), info.step_first
             self.mono_first_ns = info.mono_first_ns
         self.samples += info.samples
-        self.bytes += info.body_bytes
+        self.bytes += info.payload_bytes
         self.next_seq = max(self.next_seq, info.next_seq)
         self.t_last, self.step_last = _number(info.t_last), info.step_last
         self.mono_last_ns = info.mono_last_ns

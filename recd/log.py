@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from recd_client.errors import LogDamagedError
 from recd_client.schema import Schema
 
 from .batch import Batch
@@ -105,7 +104,7 @@ class LogWriter:
         """
         size = HEADER_BYTES + len(body)
         at = self._sizes[self._begins[-1]] if self._fd >= 0 else 0
-        if self._fd < 0 or at and at + size > self._segment_bytes:
+        if self._fd < 0 or (at and at + size > self._segment_bytes):
             self._roll(info.begin)
             at = 0
         try:
@@ -158,7 +157,7 @@ class LogWriter:
         sync_directory(self.directory)
 
     def _replace(self, begin: int) -> None:
-        """Put a synced copy in a segment's place. Its readers may go on with the old file: it grows no more."""
+        """Put a synced copy in a segment's place; readers may go on with the old file: it grows no more."""
         path = segment_path(self.directory, begin)
         copy = path.with_suffix(".copy")
         shutil.copyfile(path, copy)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import platform
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, index, journal
-from .session import SessionStore, read_json, write_json
+from . import __version__, index, journal, strict_json
+from .session import SessionStore, read_json, write_text
 
 if TYPE_CHECKING:
     from .track import Track
@@ -112,19 +115,34 @@ def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
         "marks": sorted(marks.values(), key=lambda m: m["mono_ns"]),
         "streams": streams,
     }
-    path = manifest_path(store.directory, store.session)
-    write_json(path, manifest)
+    with _alone_in(store.directory):  # of two recordings that end at once only one is the first
+        path = manifest_path(store.directory, store.session)
+        write_text(path, strict_json.text(manifest))
     index.write(index_entry(store, "finished" if complete else "failed", ended_unix_s=time.time()))
     if complete:
         store.remove()
     return summary_of(manifest, path)
 
 
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """No other worker is in such a block for this directory."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def manifest_path(directory: Path, session: str) -> Path:
-    """Where a session's manifest stands: an earlier recording into the same directory keeps its own."""
+    """Where a session's manifest stands: what is under its first name already, whosever it is, stays."""
     path = directory / "manifest.json"
-    found = read_json(path)
-    return path if found is None or found.get("session") == session else path.with_stem(f"manifest.{session}")
+    try:
+        found = read_json(path) or {}
+    except ValueError:
+        found = {}
+    return path if found.get("session") == session or not path.exists() else path.with_stem(f"manifest.{session}")
 
 
 def summary_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A final name means a finished file. While it is open or being built, part ``k`` 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -66,15 +67,23 @@ class PartsFile:
             self.parts[part.number] = part
 
     def put(self, part: Part, *, sync: bool = False) -> None:
-        """Write a part's new state down."""
-        self.parts[part.number] = part
+        """Write a part's new state down.
+
+        Raises
+        ------
+        OSError
+            It could not be written whole (disk full, ...): what was known before still counts.
+        """
+        line = b"\n" + json.dumps(asdict(part), separators=(",", ":")).encode() + b"\n"
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, b"\n" + json.dumps(asdict(part), separators=(",", ":")).encode() + b"\n")
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             if sync:
                 os.fdatasync(fd)
         finally:
             os.close(fd)
+        self.parts[part.number] = part
 
 
 @dataclass(frozen=True)
@@ -128,23 +137,21 @@ class Naming:
         return candidate
 
 
-def seal(
-    part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool, job: Job
-) -> None:
+def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool, job: Job) -> None:
     """Hash, sync and rename a complete part file, and write it down as done.
 
     A file that stands under the final name by now is replaced only if that was asked for; otherwise
     the part takes the next free number. The name is written down before the rename, so that doing it
     again after a kill at any point in between finds what was done.
     """
-    if not (part.path and not part_path.exists() and Path(part.path).exists()):
+    if not part.path or part_path.exists():
         part.sha256, part.bytes = hash_file(part_path, job.advance)
         if final.exists() and not replace:
             final = Naming(final).free().final
         part.path = str(final)
         parts.put(part, sync=True)
         os.rename(part_path, final)
-        sync_directory(final.parent)
+    sync_directory(Path(part.path).parent)
     part.state = "done"
     parts.put(part, sync=True)
 

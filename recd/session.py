@@ -69,9 +69,14 @@ class GroupLock:
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Replace a JSON file as a whole, durably."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole, durably."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w") as f:
-        json.dump(data, f, indent=1, allow_nan=True)
+    with open(temporary, "w", encoding="utf-8") as f:
+        f.write(text)
         f.flush()
         os.fsync(f.fileno())
     os.rename(temporary, path)
@@ -82,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file, None if there is no such file."""
     try:
         data = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return data if isinstance(data, dict) else None
 

@@ -40,7 +40,9 @@ class RecordSource:
         #: The ring, for a track that frees only what its runner has done with; else None.
         self.ring: RingConsumer | None = None
         self._reader: LogReader | None = None
+        #: The first chunk that ends behind the position that was sought.
         self._chunk: Chunk | None = None
+        self._sought = 0
 
     def get(self, position: int, end: int) -> tuple[Frame | Event | None, int]:
         """The record at ``position`` (None for padding) and the position behind it; ``position < end``.
@@ -51,27 +53,30 @@ class RecordSource:
             Neither ring nor log has a valid record there.
         """
         ring = self.ring
-        if ring is not None and position >= ring.free_position:
-            return _record(ring.region(position, end), 0, position)
-        while True:
-            if self._chunk is None or not self._chunk.info.begin <= position < self._chunk.info.end:
-                self._chunk = self._seek(position)
-            if self._chunk is None:
-                return None, end  # deleted on purpose; its loss is written down
-            info = self._chunk.info
-            if position < info.begin:
-                return None, info.begin
-            if position - info.begin >= info.body_bytes:
-                return None, info.end
-            return _record(self._chunk.body(), position - info.begin, position)
+        if ring is not None:
+            if position >= ring.free_position:
+                return _record(ring.region(position, end), 0, position)
+            end = min(end, ring.free_position)
+        chunk = self._chunk
+        if chunk is None or not self._sought <= position < chunk.info.end:
+            chunk = self._seek(position)
+        if chunk is None:
+            return None, end  # padding, what was done with before, or deleted on purpose: its loss is told
+        info = chunk.info
+        if position < info.begin:
+            return None, min(info.begin, end)
+        if position - info.begin >= info.body_bytes:
+            return None, min(info.end, end)
+        return _record(chunk.body(), position - info.begin, position)
 
     def _seek(self, position: int) -> Chunk | None:
         """The first chunk that ends behind ``position``."""
-        if self._reader is None or self._reader.position > position:
+        if self._reader is None or position < self._sought:
             self.close()
             self._reader = LogReader(self._directory, position)
-        self._reader.position = position
-        return self._reader.next()
+        self._reader.position = self._sought = position
+        self._chunk = self._reader.next()
+        return self._chunk
 
     def close(self) -> None:
         """Let go of the log."""

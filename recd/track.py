@@ -6,6 +6,7 @@ another way: :mod:`recd.direct`.)
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import math
@@ -13,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from recd_client import layout, shm
 from recd_client.errors import LogDamagedError, RingDamagedError
@@ -26,31 +27,14 @@ from .journal import Journal
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
 
+if TYPE_CHECKING:
+    from .direct import FrameRunner
+
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
 _LOOK_AT_DISK_NS: Final = 100_000_000
 
 log = logging.getLogger(__name__)
-
-
-class FrameRunner(Protocol):
-    """What a direct track knows of its runner beyond :class:`~recd.runner.Runner`."""
-
-    source: RecordSource
-    note: Callable[[Event], None]
-
-    @property
-    def safe(self) -> int:
-        """Every frame before this position decodes from the file."""
-        ...
-
-    def release(self, position: int) -> None:
-        """Keep no view of a record before this position."""
-        ...
-
-    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
-        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -165,13 +149,22 @@ class Track:
         ring = self.ring
         if ring is None or self.state == "damaged":
             return False
+        damage = None
         try:
-            return self._store(ring, ring.head())
+            head = ring.head()
+        except RingDamagedError as e:  # headers prove themselves: take what is whole
+            damage, head = e, ring.free_position + ring.capacity_bytes
+        try:
+            did = self._store(ring, head)
         except RingDamagedError as e:
-            self._poison(ring, e)
+            self._poison(ring, damage or e)
+            return True
         except OSError as e:
             self._stall(e)
-        return True
+            return False
+        if damage is not None and not self._resting():
+            self._poison(ring, damage)
+        return did
 
     def _store(self, ring: RingConsumer, head: int) -> bool:
         """Move everything before ``head`` into the log."""
@@ -304,7 +297,7 @@ class Track:
         except OSError as e:
             self._stall(e)
             return False
-        if self.ring is not None and last is not None:
+        if self.ring is not None and self.frames is None and last is not None:
             self.ring.set_word("durable_seq", max(last.next_seq, self.ring.word("durable_seq")))
         return True
 
@@ -391,7 +384,8 @@ class Track:
 
     def save(self) -> None:
         """Checkpoint everything; a later worker goes on from here."""
-        self.journal.save()
+        with contextlib.suppress(OSError):  # the disk is full: an older state is as good a place to go on
+            self.journal.save()
         for runner in self.runners:
             runner.stop()
 

@@ -32,18 +32,18 @@ from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 
 from . import __version__, index, manifest, places, sinks
+from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
 from .link import Link
-from .runner import LogRunner, Runner, SinkContext
+from .pace import Pace
+from .runner import Runner, SinkContext
+from .samples import LogRunner
 from .session import MAIN_GROUP, GroupLock, SessionStore, doorbell_name
 from .supervisor import EXIT_LOCKED
-from .track import FrameRunner, Store, Track
+from .track import Store, Track
 
-_POLL_MIN_S: Final = 0.0002
-_POLL_MAX_S: Final = 0.01
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
-_IDLE_AFTER_S: Final = 0.1
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
 MAX_STREAMS: Final = 4096
@@ -105,8 +105,7 @@ class Worker:
         self._finished_progress = 0
         self._looked_ns = 0
         self._synced_ns = 0
-        self._idle_since: float | None = None
-        self._poll_s = _POLL_MIN_S
+        self._pace = Pace()
         for stream in store.streams():
             if stream["group"] == group and store.result(stream["stream"]) is None:
                 self._load(stream)
@@ -117,6 +116,7 @@ class Worker:
         while not self.ended:
             for request in self.link.requests():
                 self._handle(request)
+                self._pace.hurry()
             did = self._drain()
             for track in list(self.tracks.values()):
                 did |= track.work(self._drain)
@@ -127,39 +127,40 @@ class Worker:
                 return
             if not did and not self.ended:
                 self._sleep()
-            elif did:
-                self._idle_since, self._poll_s = None, _POLL_MIN_S
 
     def _drain(self) -> bool:
-        did = False
+        """Bring what was published to safety, if it is time to look; whether anything was."""
+        if self._pace.wait_s() > 0:
+            return False
+        did, share = False, 0.0
         for track in self.tracks.values():
+            before = track.end
             did |= track.drain()
+            if track.ring is not None:
+                share = max(share, (track.end - before) / track.ring.capacity_bytes)
+        self._pace.looked(share)
         return did
 
     def _sleep(self) -> None:
-        """Poll at a growing pace, then ask for the doorbell and wait for it.
+        """Wait for the next look; when nothing has come for a while, ask for the doorbell and wait for it.
 
         A missed wake-up costs latency, never correctness: no wait is longer than 50 ms.
         """
         descriptors = [fd for t in self.tracks.values() for r in t.runners if (fd := r.waits_for()) >= 0]
-        now = time.monotonic()
-        if self._idle_since is None:
-            self._idle_since = now
+        wait_s = self._pace.wait_s()
         if descriptors:
             poll = select.poll()
             for fd in descriptors:
                 poll.register(fd, select.POLLOUT)
-            poll.poll(_POLL_MAX_S * 1000)
+            poll.poll(wait_s * 1000)
             return
-        if now - self._idle_since < _IDLE_AFTER_S:
-            self.doorbell.wait(self._poll_s)
-            self._poll_s = min(self._poll_s * 2, _POLL_MAX_S)
-            return
-        rings = [t.ring for t in self.tracks.values() if t.ring is not None]
-        for ring in rings:
-            ring.announce_sleep()
-        if not any(ring.has_news() for ring in rings):
-            self.doorbell.wait(_SLEEP_S)
+        if self._pace.is_quiet:
+            rings = [t.ring for t in self.tracks.values() if t.ring is not None]
+            for ring in rings:
+                ring.announce_sleep()
+            wait_s = 0.0 if any(ring.has_news() for ring in rings) else _SLEEP_S
+        if self.doorbell.wait(wait_s) or wait_s == 0:
+            self._pace.hurry()
 
     def _look_around(self) -> None:
         """Now and then: is the client alive, is a sync due."""
@@ -196,6 +197,7 @@ class Worker:
             self.finisher,
             time.monotonic_ns,
             self.store.spec["overwrite"] == "replace",
+            self.rules.durability != "process",
         )
         options = [SinkOptions.from_json(s) for s in spec["sinks"]]
         frames: FrameRunner | None = None
@@ -211,7 +213,11 @@ class Worker:
                 runners.append(
                     LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
                 )
-        track = Track(directory, name, schema, self.rules, runners, frames, self._open_ring(spec), time.monotonic_ns)
+        where, ring, now_ns = (directory, name, schema, self.rules), self._open_ring(spec), time.monotonic_ns
+        if frames is not None:
+            track: Track = DirectTrack(*where, frames, ring, now_ns)
+        else:
+            track = Track(*where, runners, ring, now_ns)
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
@@ -315,9 +321,9 @@ class Worker:
                 if name in self.tracks and not self.tracks[name].safe(head):
                     return None
             if request.get("durable"):
-                for name in heads:
-                    if name in self.tracks:
-                        self.tracks[name].sync_all()
+                tracks = [self.tracks[name] for name in heads if name in self.tracks]
+                if not all(track.sync_all() for track in tracks):
+                    return None
             return {"done": True, "progress": self._progress()}
 
         self.pending.append(Pending(request, ready))

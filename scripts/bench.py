@@ -35,13 +35,11 @@ GROUPS: dict[str, Callable[[Bench], list[Table]]] = {
 
 def main() -> None:
     """Measure, and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0] if __doc__ else "",
-    )
+    parser = argparse.ArgumentParser(description="Measure what recording costs, beside other ways.")
     parser.add_argument("groups", nargs="*", help=f"of {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a minute rather than a few")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")
-    parser.add_argument("--dir", type=Path, help="where to record (a few GB; default: the temporary directory)")
+    parser.add_argument("--dir", type=Path, help="where to record, some GB (default: a temporary one)")
     args = parser.parse_args()
     if unknown := set(args.groups) - GROUPS.keys():
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")

@@ -138,6 +138,10 @@ class FakeDaemon:
         """The requests of one operation so far."""
         return [r for r in self.requests if r["op"] == op]
 
+    def taken(self, stream: str = "s") -> list[dict[str, Any]]:
+        """The samples of a stream since the last call."""
+        return self.rings[stream].take()[0]
+
     # --- answering -----------------------------------------------------------------------------------
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -189,7 +193,8 @@ class FakeDaemon:
         name = request["stream"]
         if name not in self.rings:
             number = len(self.rings)
-            capacity = request["buffer_bytes"] or self.capacity_bytes
+            record = layout.record_bytes(Schema.from_json(request["schema"]).payload_bytes)
+            capacity = request["buffer_bytes"] or max(self.capacity_bytes, 8 * record)
             names = (f"/{shm.PREFIX}-{self._tag}-test-{number}", f"/{shm.PREFIX}-{self._tag}-bell-{number}")
             self.rings[name] = FakeRing(request, *names, capacity)
         ring = self.rings[name]

@@ -1,4 +1,4 @@
-"""Helpers for tests of the ring: rings in plain memory, and a second reading of ring.md that shares no code with it."""
+"""Helpers for tests of the ring: rings in plain memory, and a second implementation of its format."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Loss(NamedTuple):
 
 
 def padded(size: int) -> int:
+    """The size in whole lines."""
     return -(-size // 64) * 64
 
 
@@ -101,6 +102,12 @@ def new_memory(capacity_bytes: int = MIN_CAPACITY, **geometry: object) -> bytear
     memory = bytearray(layout.segment_bytes(capacity_bytes))
     format_segment(memory, capacity_bytes=capacity_bytes, **geometry)
     return memory
+
+
+def new_pair(capacity_bytes: int = MIN_CAPACITY) -> tuple[RingProducer, RingConsumer]:
+    """Both ends of a new ring."""
+    memory = new_memory(capacity_bytes)
+    return RingProducer(memory), RingConsumer(memory)
 
 
 def payload_of(seq: int, size: int) -> bytes:

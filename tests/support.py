@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,3 +42,15 @@ def processes_of(runtime: Path) -> dict[int, str]:
         if ours and start_ticks(int(process.name)):
             found[int(process.name)] = command.strip()
     return found
+
+
+def exit_code_of_child(do: Callable[[], None]) -> int:
+    """Fork, run ``do`` in the child, and return its exit code: 0 if it returned, 1 if it raised."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            do()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

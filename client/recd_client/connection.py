@@ -150,5 +150,3 @@ class Connection:
         if self._caller is not None:
             self._caller.close()
             self._caller = None
-
-

@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
-from .clock import Gate
+from .clock import Gate, whole_steps
 from .errors import DataFunctionError, RecdError, SchemaError
+from .settings import StreamSettings
 from .stream import Stream
 
 ON_ERROR: Final = ("raise", "warn")
@@ -60,6 +61,27 @@ class Pull:
             return error
         warnings.warn(str(error), RuntimeWarning, stacklevel=4)
         return None
+
+
+def paced(settings: StreamSettings, dt: float | None) -> tuple[StreamSettings, int, Gate | None]:
+    """How often a stream is asked: its settings at the rate that it will have, steps, and a gate.
+
+    Without ``dt`` the times given to ``step()`` decide, by the gate. Warns if whole steps do not make
+    the rate that was asked for.
+    """
+    if settings.hz is None:
+        return settings, 1, None
+    if dt is None:
+        return settings, 1, Gate(settings.hz, None)
+    every, exact = whole_steps(settings.hz, dt)
+    rate_hz = 1.0 / (every * dt)
+    if not exact:
+        text = (
+            f"hz={settings.hz:g} is no whole number of steps of dt={dt:g} s: recording every {every} steps, "
+            f"at {rate_hz:g} Hz"
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
+    return settings.at_rate(rate_hz), every, None
 
 
 class Schedule:

@@ -6,17 +6,16 @@ import os
 import re
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import checks, forks, origin
-from .clock import Clock, Gate, whole_steps
+from .clock import Clock
 from .errors import FlushTimeout, OptionError, RecdError, StreamExistsError
 from .options import SinkOptions
 from .plain import indices
-from .pull import ON_ERROR, Pull, Schedule
+from .pull import ON_ERROR, Pull, Schedule, paced
 from .session import MARK_DISCARD, MARK_RESET, Session, checked_mark
 from .settings import StreamSettings, pull_settings, stream_settings
 from .stream import Stream
@@ -223,21 +222,7 @@ class Recorder:
             raise checks.refuse("data_func", data_func, "a function that returns a sample")
         checks.one_of("on_error", on_error, ON_ERROR)
         clock = self._session.clock
-        settings = pull_settings(rec_options)
-        every, gate = 1, None
-        if settings.hz is not None and clock.dt is not None:
-            every, exact = whole_steps(settings.hz, clock.dt)
-            rate_hz = 1.0 / (every * clock.dt)
-            if not exact:
-                warnings.warn(
-                    f"hz={settings.hz:g} is no whole number of steps of dt={clock.dt:g} s: recording every "
-                    f"{every} steps, at {rate_hz:g} Hz",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            settings = settings.at_rate(rate_hz)
-        elif settings.hz is not None:
-            gate = Gate(settings.hz, None)
+        settings, every, gate = paced(pull_settings(rec_options), clock.dt)
         stream = self._add_stream(name or self._free_name(rec_options, data_func), settings, None)
         self._schedule.add(Pull(stream, data_func, on_error, every, gate), clock.step + 1)
         return stream

@@ -10,7 +10,7 @@ one commit word, after Aeron's and LTTng's ring buffers.)
 from __future__ import annotations
 
 import json
-import platform
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def _lock_fence() -> None:
 
 #: None where the machine keeps the order of stores; on weaker ones a lock is the fence.
 _FENCE: Final[Callable[[], object] | None] = (
-    None if platform.machine() in ("x86_64", "AMD64", "i686") else _lock_fence
+    None if hasattr(os, "uname") and os.uname().machine in ("x86_64", "i686") else _lock_fence
 )
 
 

@@ -284,9 +284,7 @@ class VaryingPlan:
 
     def prepare(self, sample: Any) -> tuple[list[Source], int]:
         """The sample's values, proved to fit, and the size of the payload that they make."""
-        sources = [
-            fit(f, v) for f, v in zip(self.schema.fields, values_of(self.schema, sample), strict=True)
-        ]
+        sources = [fit(f, v) for f, v in zip(self.schema.fields, values_of(self.schema, sample), strict=True)]
         size = self.payload_bytes
         for f, s in zip(self.schema.fields, sources, strict=True):
             if f.kind != FIXED:

@@ -44,6 +44,8 @@ class Stream:
         self._closed = False
         self._skipped_early = 0
         self._taken_seq = 0
+        #: Sinks with ``async_mode=False``, by index.
+        self._waited_for: list[int] = []
         self._write: Write = self._first_write
 
     # --- samples -----------------------------------------------------------------------------------
@@ -89,14 +91,14 @@ class Stream:
         SchemaError
             The stream has no schema yet (declare it with ``like``), or has ragged or string fields.
         """
+        self._check_usable()
         if self._ring is None:
-            self._check_usable()
             raise SchemaError(
                 f"stream {self.name!r} does not know yet what its samples look like",
                 "declare it with like=..., or write one sample first",
             )
         claimed = self._ring.writer.claim(t, step)
-        return self._and_wait(claimed) if self._sync_sinks() else claimed
+        return self._and_wait(claimed) if self._waited_for else claimed
 
     # --- control -----------------------------------------------------------------------------------
     def pause(self) -> None:
@@ -240,7 +242,7 @@ class Stream:
             self._skipped_early += 1
             return True
         self.attach(data, may_start=False)
-        return self._write(data, t, step)
+        return self._switched()(data, t, step)
 
     def _attach(self, schema: Schema, may_start: bool) -> None:
         """Ask for a ring, map it, and switch ``write`` over to it."""
@@ -268,16 +270,21 @@ class Stream:
         ring.writer.skip(self._skipped_early)
         for mark in session.early_marks:
             ring.writer.mark(*mark)
+        self._waited_for = [i for i, s in enumerate(sinks) if not s.async_mode]
         self._ring = ring
         self.follow_pause(session.clock.event(), {"stream": self.name})
-        self._write = self._and_then_wait(ring.writer.write) if self._sync_sinks() else ring.writer.write
-        # found before the class's method of that name: one call less per sample
-        self.__dict__["write"] = self._write
+        self._switched()
+
+    def _switched(self) -> Write:
+        """``write`` as it is from now on; asked again if an interrupt came between the ring and this."""
+        if self._ring is not None and not self._closed:
+            write = self._ring.writer.write
+            self._write = self._and_then_wait(write) if self._waited_for else write
+            # found before the class's method of that name: one call less per sample
+            self.__dict__["write"] = self._write
+        return self._write
 
     # --- sinks with async_mode=False -------------------------------------------------------------------
-    def _sync_sinks(self) -> list[int]:
-        return [i for i, s in enumerate(self._settings.sinks) if not s.async_mode]
-
     def _and_then_wait(self, write: Write) -> Write:
         def write_and_wait(data: Any, t: float | None = None, step: int | None = None) -> bool:
             written = write(data, t, step)
@@ -301,7 +308,7 @@ class Stream:
         self._taken_seq, position = ring.next_seq, ring.head
         ring.ring_doorbell()
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        for sink in self._sync_sinks():
+        for sink in self._waited_for:
             done = False
             while not done:
                 slice_s = _TAKEN_SLICE_S if end_s is None else min(_TAKEN_SLICE_S, end_s - time.monotonic())

@@ -119,10 +119,11 @@ class Writer:
         with self._lock:
             if self._state:
                 raise refusal(f"stream {self._name!r}", self._state)
-            self._state = BUSY
             producer = self.producer
             seq = producer.next_seq
             payload_bytes = mono_ns = 0
+            # Python runs signal handlers behind calls only: none can come between this and the try
+            self._state = BUSY
             try:
                 mono_ns = monotonic_ns()
                 calls = self._calls
@@ -166,21 +167,28 @@ class Writer:
                 f"stream {self._name!r} has ragged or string fields, whose size is not known before",
                 "use write, or record them as a stream of their own",
             )
-        with self._exclusive() as producer:
-            committing = False
-            seq, mono_ns = producer.next_seq, monotonic_ns()
-            calls = self._calls
-            self._calls = calls + 1
-            at, number = self._clock.resolve(t, step, calls, mono_ns)
-            wanted = not self._selective or self._is_wanted(at)
-            offset, cause, size = -1, "", self._record_bytes
-            if wanted:
-                self._measured(self._payload_bytes, at, mono_ns)
-                offset, cause = producer.reserve(size), "full"
-                if offset < 0:
-                    offset, cause = self._wait_for_room(size)
+        # not _exclusive: a generator within a generator would cost another microsecond
+        with self._lock:
+            if self._state:
+                raise refusal(f"stream {self._name!r}", self._state)
+            producer = self.producer
+            seq, committing = producer.next_seq, False
+            self._state = BUSY
             try:
+                mono_ns = monotonic_ns()
+                calls = self._calls
+                self._calls = calls + 1
+                at, number = self._clock.resolve(t, step, calls, mono_ns)
+                wanted = not self._selective or self._is_wanted(at)
+                offset, cause, size = -1, "", self._record_bytes
+                if wanted:
+                    self._measured(self._payload_bytes, at, mono_ns)
+                    offset, cause = producer.reserve(size), "full"
+                    if offset < 0:
+                        offset, cause = self._wait_for_room(size)
                 yield plan.scratch() if offset < 0 else plan.claim(offset)
+                if self._state == FORKED:  # inside the block; this is the child, the ring the parent's
+                    raise refusal(f"stream {self._name!r}", FORKED)
                 committing = True
                 if offset >= 0:
                     producer.publish(size, self._payload_bytes, at, number, mono_ns)
@@ -192,7 +200,12 @@ class Writer:
             except BaseException:
                 if committing:
                     producer.recover(seq, self._payload_bytes, at, mono_ns)
+                elif self._state != FORKED:
+                    producer.resync()
                 raise
+            finally:
+                if self._state == BUSY:
+                    self._state = IDLE
 
     def _is_wanted(self, t: float) -> bool:
         return not self._paused and (self._gate is None or self._gate.is_due(t))
@@ -218,19 +231,20 @@ class Writer:
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         pause_s, look_s = _FIRST_PAUSE_S, time.monotonic()
         try:
-            while True:
+            while self._block:  # until close() wants the ring
                 now_s = time.monotonic()
                 if deadline_s is not None and now_s >= deadline_s:
                     return -1, "timeout"
                 if now_s >= look_s:
                     if self._is_gone():
-                        return -1, "full"
+                        break
                     look_s = now_s + _LOOK_EVERY_S
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 offset = producer.reserve(size)
                 if offset >= 0:
                     return offset, ""
+            return -1, "full"
         finally:
             producer.add_blocked_ns(monotonic_ns() - began_ns)
 
@@ -276,10 +290,12 @@ class Writer:
         return changed
 
     def close(self, t: float, step: int, mono_ns: int) -> None:
-        """Publish the end; every later call is refused."""
+        """Publish the end; every later call is refused, and a write that waits for room gives up."""
+        self._block = False
         with self._lock:
             with self._exclusive() as producer:
-                producer.close(t, step, mono_ns)
+                if producer.word("producer_state") != layout.PRODUCER_CLOSED:  # else interrupted behind it
+                    producer.close(t, step, mono_ns)
             self._state = CLOSED
 
     def release(self) -> None:

@@ -19,6 +19,7 @@ from recd_client.errors import DaemonNotRunningError
 
 from .. import __version__
 from ..paths import lock_path, socket_path
+from ..strict_json import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,17 +115,6 @@ def wait_gone(pidfd: int, timeout_s: float) -> bool:
 def print_json(data: Any) -> None:
     """Print ``data`` as JSON that every parser reads: NaN and infinities become null."""
     click.echo(json.dumps(finite(data), indent=2))
-
-
-def finite(data: Any) -> Any:
-    """The same plain data with null for numbers that JSON does not have."""
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {str(k): finite(v) for k, v in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [finite(v) for v in data]
-    return data
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -196,7 +196,7 @@ def _start(command: list[str], pipe_bytes: int) -> tuple[subprocess.Popen[bytes]
     finally:
         os.close(frames_out)
         os.close(log_in)
-    pass
+    os.set_blocking(frames_in, False)
     with suppress(OSError):  # a user's limit on pipes: the usual 64 KiB do as well
         fcntl.fcntl(frames_in, fcntl.F_SETPIPE_SZ, max(_LEAST_PIPE_BYTES, min(pipe_bytes, _MOST_PIPE_BYTES)))
     return process, frames_in, log_out

@@ -130,7 +130,10 @@ def _states(bench: Bench, timer_ns: float) -> Table:
         for way in ways:
             way.close()
     over = costs[claim].us(50) - costs[bare].us(50)
-    bars = {write: Bar(costs[write].us(50), 2.5, " µs"), claim: Bar(over, 5.0, " µs beyond the copy")}
+    bars: dict[Way, Bar] = {
+        write: Bar(costs[write].us(50), 2.5, " µs"),
+        claim: Bar(over, 5.0, " µs beyond the copy"),
+    }
     for way in ways:
         table.add(f"50 float64: {way.name}", *costs[way].columns(), bar=bars.get(way))
     for way in dicts:
@@ -185,7 +188,7 @@ def _frames(bench: Bench, timer_ns: float) -> Table:
     with Recorder("frames", dir=bench.new_directory(), dt=1 / FPS) as rec:
         film = rec.stream("film", VideoFile("film.mp4", fps=FPS), like=frame)
         recd, bare = Recd(film, "recd write"), BareCopy(producer(film).capacity_bytes, frame)
-        calls = [(way, flipped) for flipped in (False, True) for way in (recd, bare)]
+        calls: list[tuple[Way, bool]] = [(way, flipped) for flipped in (False, True) for way in (recd, bare)]
         costs = {call: Costs(timer_ns) for call in calls}
         for n, call in enumerate(in_turns(rounds, calls)):
             way, flipped = call
@@ -199,15 +202,13 @@ def _frames(bench: Bench, timer_ns: float) -> Table:
         table.add(f"{label}: {recd.name}", *costs[recd, flipped].columns()[:2], recd_us / bare_us, bar=bar)
         table.add(f"{label}: {bare.name}", *costs[bare, flipped].columns()[:2], 1.0)
     bare_us = costs[bare, False].us(50)
-    for way, cost in inline.items():
-        table.add(f"contiguous: {way.name}", *cost.columns()[:2], cost.us(50) / bare_us)
+    for other, cost in inline.items():
+        table.add(f"contiguous: {other.name}", *cost.columns()[:2], cost.us(50) / bare_us)
     return table
 
 
-def _inline_frames(
-    bench: Bench, frame: NDArray[np.uint8], count: int, notes: list[str]
-) -> dict[Way, Costs]:
-    """ffmpeg in the loop, by itself: it would take the other ways' processor."""
+def _inline_frames(bench: Bench, frame: NDArray[np.uint8], count: int, notes: list[str]) -> dict[Way, Costs]:
+    """What ffmpeg in the loop costs, by itself: it would take the other ways' processor."""
     path = bench.new_directory() / "inline.mp4"
     ways = made([lambda: FFmpegInline(path, WIDTH, HEIGHT, FPS)], notes)
     costs = {way: Costs(timer_cost_ns()) for way in ways}

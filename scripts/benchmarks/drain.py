@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recd.video import codecs, ffmpeg
+from recd.video.command import arguments
+from recd.video.encoder import be_nice
 from recd_client import CSVFile, HDF5File, NPZFile, Recorder, SinkOptions, Stream, VideoFile, layout
 
-from .daemon import Bench, buffered_bytes, held, producer
+from .daemon import Bench, buffered_bytes, held
 from .results import Bar, Table
 from .timing import in_turns, seconds, wait_until
 
@@ -37,8 +39,8 @@ def _rows(bench: Bench) -> Table:
     rounds, few, many = bench.size(5, 3), bench.size(40_000, 15_000), bench.size(300_000, 100_000)
     table.notes.append(
         f"Medians of {rounds} rounds. The worker stands still while a ring is filled with {few:,} rows (CSV) "
-        f"or {many:,} rows, then it is let go. CSV: until every row can be read in the file. Log: until every "
-        "record is in the log, where it survives any process. Build: the whole of `close()`."
+        f"or {many:,} rows, then it is let go. CSV: until every row can be read in the file. Log: until "
+        "every record is in the log, where it survives any process. Build: the whole of `close()`."
     )
     rows = np.random.default_rng(3).standard_normal((many, COLUMNS))
     rates: dict[str, list[float]] = {}
@@ -109,7 +111,8 @@ def _csv_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
     lists = [[i * DT, *row] for i, row in enumerate(rows.tolist())]
     with (bench.new_directory() / "rows.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        return seconds(lambda: (writer.writerows(lists), file.flush()))
+        took_s = seconds(writer.writerows, lists)
+        return took_s + seconds(file.flush)
 
 
 def _write_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
@@ -122,15 +125,16 @@ def _write_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
 
 # --- frames ----------------------------------------------------------------------------------------
 def _video(bench: Bench) -> Table:
-    count, rounds = bench.size(900, 300), bench.size(5, 3)
+    count, rounds = bench.size(1500, 400), bench.size(5, 3)
     table = Table("Draining: 640x480x3 frames to MP4", ("frames/s", "× ffmpeg alone"))
     frames = _scene()
     settings = codecs.VideoSettings.of(frames[0].shape, Fraction(FPS), VideoFile("film.mp4"))
     encoder = codecs.choose(settings)
     table.notes.append(
-        f"Medians of {rounds} rounds of {count} frames with {encoder}, and the very same arguments. recd: from "
-        "the first write, as fast as the ring takes them, to the end of `close()`; frames that ffmpeg does not "
-        "keep up with go through the log. ffmpeg alone: from its start to its end, reading a file in RAM."
+        f"Medians of {rounds} rounds of {count} frames with {encoder}, the same arguments and niceness. "
+        "recd: from the first write, as fast as the ring takes them, to the end of `close()`; frames that ffmpeg "
+        "does not keep up with go through the log. ffmpeg alone: from its start to its end, reading a file "
+        "in RAM."
     )
     raw = bench.new_directory() / "frames.raw"
     with raw.open("wb") as file:
@@ -141,8 +145,8 @@ def _video(bench: Bench) -> Table:
         if what == "recd":
             _note(rates, what, count / _record_frames(bench, frames, count))
         else:
-            arguments = codecs.arguments(settings, encoder, bench.new_directory() / "alone.mp4")
-            _note(rates, what, count / _encode_alone(arguments, raw))
+            words = arguments(settings, encoder, bench.new_directory() / "alone.mp4")
+            _note(rates, what, count / _encode_alone(words, raw))
     raw.unlink()
     recd, alone = median(rates["recd"]), median(rates["alone"])
     table.add("recd", recd, recd / alone, bar=Bar(recd / alone, 0.9, " ×", at_least=True))
@@ -178,10 +182,12 @@ def _record_frames(bench: Bench, frames: NDArray[np.uint8], count: int) -> float
     return took_s
 
 
-def _encode_alone(arguments: list[str], raw: Path) -> float:
+def _encode_alone(words: list[str], raw: Path) -> float:
     """Seconds of ffmpeg with these arguments, but for where the frames come from."""
-    command = [ffmpeg.executable(), *(str(raw) if a == "pipe:0" else a for a in arguments)]
-    devnull = subprocess.DEVNULL
-    return seconds(
-        lambda: subprocess.run(command, stdin=devnull, stdout=devnull, env=ffmpeg.environment(), check=True)
-    )
+    command = [ffmpeg.executable(), *(str(raw) if a == "pipe:0" else a for a in words)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=ffmpeg.environment())
+    be_nice(process.pid)
+    if process.wait() != 0:
+        raise RuntimeError(f"ffmpeg failed: {command}")
+    return time.perf_counter() - start

@@ -13,6 +13,7 @@ from recd_client import CSVFile, Recorder, VideoFile
 
 from .daemon import Bench
 from .results import Table
+from .timing import seconds
 
 STEP_US: Final = 200
 DT: Final = 0.0002
@@ -28,8 +29,8 @@ def measure(bench: Bench) -> list[Table]:
         "A whole loop", ("steps/s unrecorded", "steps/s recorded", "recorded / unrecorded", "samples", "lost")
     )
     table.notes.append(
-        f"A step is a fixed amount of work of about {STEP_US} µs. Medians of {pairs} pairs of {chunk_s:g} s, one "
-        "of each with recording and one without, the first in turns."
+        f"A step is a fixed amount of work of about {STEP_US} µs. Medians of {pairs} pairs of {chunk_s:g} s, "
+        "one of each with recording and one without, the first in turns."
     )
     step = _step_of(STEP_US)
     _state_loop(bench, table, step, pairs, chunk_s)
@@ -48,14 +49,8 @@ def _step_of(target_us: float) -> Callable[[], object]:
             np.matmul(a, x, out=out)
             np.tanh(out, out=out)
 
-    times = 1
-    took_us = 0.0
-    for _ in range(20):
-        start = time.perf_counter()
-        for _ in range(50):
-            work(times)
-        took_us = (time.perf_counter() - start) / 50 * 1e6
-        times = max(1, round(times * target_us / took_us))
+    once_us = 1e6 * min(seconds(work, 50) for _ in range(40)) / 50
+    times = round(target_us / once_us)
     return lambda: work(times)
 
 

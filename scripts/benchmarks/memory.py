@@ -26,7 +26,8 @@ def measure(bench: Bench) -> list[Table]:
     samples, frames = bench.size(1_000_000, 200_000), bench.size(10_000, 2_000)
     table.notes.append(
         f"Over {samples:,} samples of 50 float64 to CSV, then {frames:,} frames of 64x48x3 to MP4; looked at "
-        f"{_LOOKS} times. Growth and slope (least squares) without the first {_WARM} looks."
+        f"{_LOOKS} times. Without the first {_WARM} looks: growth from the median of the next {_WARM} to "
+        f"that of the last {_WARM}; slope by least squares."
     )
     state, frame = np.random.default_rng(5).standard_normal(50), np.zeros((48, 64, 3), np.uint8)
     with Recorder("memory", dir=bench.new_directory(), dt=0.001) as rec:
@@ -45,19 +46,18 @@ def _watch(
     write(0)
     rec.flush()
     worker = producer(stream).word("worker_pid")
-    pids = {"simulation": os.getpid(), "supervisor": supervisor_pid(), "worker": worker}
-    pids.update({"ffmpeg": pid for pid in children(worker)})
-    seen: dict[str, list[int]] = {name: [] for name in pids}
+    fixed = {"simulation": os.getpid(), "supervisor": supervisor_pid(), "worker": worker}
+    seen: dict[str, list[int]] = {}
     step = count // _LOOKS
     for look in range(_LOOKS):
         for i in range(look * step, (look + 1) * step):
             write(i)
         rec.flush()
-        for name, pid in pids.items():
-            seen[name].append(resident_kib(pid))
+        for name, pid in [*fixed.items(), *(("ffmpeg", pid) for pid in children(worker))]:
+            seen.setdefault(name, []).append(resident_kib(pid))
     for name, kib in seen.items():
         settled = np.array(kib[_WARM:], float)
         slope = np.polyfit(np.arange(len(settled)) * step, settled * 1024, 1)[0]
-        growth = settled[-1] - settled[0]
-        bar = Bar(growth, FLAT_KIB, " KiB")
-        table.add(f"{what}: {name}", settled[-1] / 1024, growth, float(slope), bar=bar)
+        early, late = np.median(settled[:_WARM]), np.median(settled[-_WARM:])
+        growth = float(late - early)
+        table.add(f"{what}: {name}", late / 1024, growth, float(slope), bar=Bar(growth, FLAT_KIB, " KiB"))

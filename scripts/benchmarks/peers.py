@@ -113,7 +113,8 @@ class ListAppend(Way):
 
     def write(self, data: Sample, t: float) -> object:
         """Keep a copy."""
-        return self._kept.append(data.copy())
+        self._kept.append(data.copy())
+        return None
 
     def settle(self) -> None:
         """Memory stays bounded."""
@@ -129,7 +130,8 @@ class DictAppend(Way):
 
     def write(self, data: Sample, t: float) -> object:
         """Keep a copy."""
-        return self._kept.append({name: value.copy() for name, value in data.items()})
+        self._kept.append({name: value.copy() for name, value in data.items()})
+        return None
 
     def settle(self) -> None:
         """Memory stays bounded."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from recd_client import layout, records
 from recd_client.ring import RingConsumer, RingProducer
@@ -73,19 +73,22 @@ class Model:
 class RingMachine(RuleBasedStateMachine):
     """A producer and a consumer that may die, on one ring, beside a list."""
 
-    @initialize(lines=st.integers(0, 64), fixed=st.none() | st.integers(0, 500))
-    def open(self, lines: int, fixed: int | None) -> None:
+    @initialize(lines=st.integers(0, 64), fixed=st.none() | st.integers(0, 500), begin=st.integers(0, 600))
+    def open(self, lines: int, fixed: int | None, begin: int) -> None:
         self.memory = new_memory(MIN_CAPACITY + 64 * lines)
         self.producer = RingProducer(self.memory)
         self.consumer = RingConsumer(self.memory)
         self.fixed = fixed
         self.model = Model()
-        self.closed = False
         self.clock = 0
-        #: Index of the first record that is not read, and the read records that are not freed: (end, index behind).
+        #: Index of the first record that is not read.
         self.read = 0
+        #: What is read and not freed: each record's end, and the index behind it.
         self.not_free: list[tuple[int, int]] = []
         self.freed = 0
+        for _ in range(begin):  # anywhere in the first laps
+            self._write(0)
+            self.drain()
 
     # --- the producer ------------------------------------------------------------------------------
     def _payload(self, size: int) -> bytes:
@@ -108,10 +111,20 @@ class RingMachine(RuleBasedStateMachine):
             self.model.tell()
         return offset
 
-    @precondition(lambda self: not self.closed)
+    @rule(sizes=st.lists(st.integers(0, 300) | st.integers(0, 4000), min_size=1, max_size=40))
+    def write(self, sizes: list[int]) -> None:
+        """Samples, dropped when full."""
+        for size in sizes:
+            self._write(size)
+
     @rule(size=st.integers(0, 4000))
-    def write(self, size: int) -> None:
-        """A sample, dropped when full."""
+    def fill(self, size: int) -> None:
+        """Samples until the first is dropped."""
+        lost = self.model.lost["full"]
+        while self.model.lost["full"] == lost:
+            self._write(size)
+
+    def _write(self, size: int) -> None:
         payload, (t, mono_ns) = self._payload(size), self._now()
         size = layout.record_bytes(len(payload))
         offset = self._reserve(size)
@@ -125,7 +138,6 @@ class RingMachine(RuleBasedStateMachine):
         self.model.attempts += 1
         self.model.published += 1
 
-    @precondition(lambda self: not self.closed)
     @rule(size=st.integers(0, 4000), reached=st.floats(0, 1), failed=st.booleans())
     def write_half(self, size: int, reached: float, failed: bool) -> None:
         """A sample that is given back after part of it was copied, or interrupted there."""
@@ -141,7 +153,6 @@ class RingMachine(RuleBasedStateMachine):
         assert not self.producer.recover(seq, len(payload), t, mono_ns)
         self.model.lose("interrupted", len(payload), t, mono_ns)
 
-    @precondition(lambda self: not self.closed)
     @rule(cause=st.sampled_from(CAUSES), size=st.integers(0, 10**9))
     def lose(self, cause: str, size: int) -> None:
         """A sample that is lost before it got to the ring."""
@@ -149,30 +160,34 @@ class RingMachine(RuleBasedStateMachine):
         self.producer.lose(cause, size, t, mono_ns)
         self.model.lose(cause, size, t, mono_ns)
 
-    @precondition(lambda self: not self.closed)
-    @rule(label=st.text("ab", max_size=900))
-    def mark(self, label: str) -> None:
-        """An event, which may use the reserve."""
-        t, mono_ns = self._now()
-        if self.producer.mark(label, {}, t, 0, mono_ns):
-            self.model.tell()
-            payload = f'{{"label":"{label}","fields":{{}}}}'.encode()
-            self.model.records.append(Expected(MARK, self.model.attempts, payload))
-        else:
-            self.model.marks_lost += 1
+    @rule(size=st.integers(0, 900), count=st.integers(1, 12))
+    def mark(self, size: int, count: int) -> None:
+        """Events, which may use the reserve."""
+        for _ in range(count):
+            t, mono_ns = self._now()
+            label = "m" * size
+            if self.producer.mark(label, {}, t, 0, mono_ns):
+                self.model.tell()
+                payload = f'{{"label":"{label}","fields":{{}}}}'.encode()
+                self.model.records.append(Expected(MARK, self.model.attempts, payload))
+            else:
+                self.model.marks_lost += 1
 
-    @precondition(lambda self: not self.closed and self.clock > 30)
-    @rule()
-    def close(self) -> None:
-        """The end: it finds room in any ring."""
+    def _close(self) -> None:
         t, mono_ns = self._now()
         self.producer.close(t, 0, mono_ns)
         self.model.records.append(Expected(CLOSE, self.model.attempts, losses=self.model.told()))
         self.model.pending.clear()
-        self.closed = True
 
     # --- the consumer ------------------------------------------------------------------------------
-    @rule(limit=st.integers(1, 4000))
+    @rule()
+    def drain(self) -> None:
+        """Read and free everything."""
+        while self.consumer.position < self.consumer.head():
+            self.consume(1 << 20)
+        self.free(1.0)
+
+    @rule(limit=st.integers(1, 10_000))
     def consume(self, limit: int) -> None:
         """Read records up to a limit of bytes, as a worker does."""
         consumer = self.consumer
@@ -237,14 +252,16 @@ class RingMachine(RuleBasedStateMachine):
         assert word("intent_end") == word("head") == self.producer.head
 
     def teardown(self) -> None:
-        """At the end everything that was published is there, once."""
+        """The close finds room in any ring; then everything that was published is there, once."""
         if not hasattr(self, "producer"):
             return
-        while self.consumer.position < self.consumer.head():
-            self.consume(1000)
+        self._close()
+        self.drain()
         assert self.read == len(self.model.records)
 
 
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(deadline=None, max_examples=150, stateful_step_count=60)
-TestRing.__doc__ = "Order is kept, nothing comes twice, and attempts are what was published plus what was lost."
+TestRing.settings = settings(deadline=None, max_examples=80, stateful_step_count=50)
+TestRing.__doc__ = (
+    "Order is kept, nothing comes twice, and attempts are what was published plus what was lost."
+)

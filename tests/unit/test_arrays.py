@@ -1,4 +1,4 @@
-"""Arrays of other libraries: doubles stand for those that are not installed, real ones are used where they are."""
+"""Arrays of other libraries: doubles stand in for those that are not installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **names: Any) -> ModuleTy
 class FakeTensor:
     """What matters of a torch tensor: it has a device, a layout, a graph, and no array interface."""
 
-    def __init__(self, values: np.ndarray[Any, Any], dtype: str | None = None, layout: str = "strided") -> None:
+    def __init__(
+        self, values: np.ndarray[Any, Any], dtype: str | None = None, layout: str = "strided"
+    ) -> None:
         self.values = values
         self.dtype = f"torch.{dtype or values.dtype.name}"
         self.layout = layout
@@ -101,7 +103,9 @@ def test_the_buffer_protocol_is_enough(value: Any, expected: np.ndarray[Any, Any
 def test_the_array_interface_is_enough() -> None:
     """An object that only describes where its data lies is an array (images of other libraries do)."""
     data = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    np.testing.assert_array_equal(copied(SimpleNamespace(__array_interface__=data.__array_interface__, keep=data)), data)
+    np.testing.assert_array_equal(
+        copied(SimpleNamespace(__array_interface__=data.__array_interface__, keep=data)), data
+    )
 
 
 def test_dlpack_alone_is_enough() -> None:
@@ -119,7 +123,8 @@ def test_dlpack_alone_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"__dlpack__": None, "__dlpack_device__": lambda: (2, 0)}, {"__cuda_array_interface__": {}}]
+    "attributes",
+    [{"__dlpack__": None, "__dlpack_device__": lambda: (2, 0)}, {"__cuda_array_interface__": {}}],
 )
 def test_device_memory_that_nobody_can_copy_is_a_clear_error(
     attributes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -211,7 +216,9 @@ def test_another_librarys_device_array_goes_through_one_that_can(
     values = np.arange(3.0)
     alien = SimpleNamespace(__cuda_array_interface__={}, values=values)
     if library == "cupy":
-        device = SimpleNamespace(dtype=values.dtype, shape=values.shape, get=lambda out: out.__setitem__(..., values))
+        device = SimpleNamespace(
+            dtype=values.dtype, shape=values.shape, get=lambda out: out.__setitem__(..., values)
+        )
         module(monkeypatch, "cupy", asarray=lambda _: device)
     else:
         monkeypatch.delitem(sys.modules, "cupy", raising=False)
@@ -245,7 +252,7 @@ def test_a_library_that_refuses_is_quoted() -> None:
         def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
             raise RuntimeError("no concrete value")
 
-    with pytest.raises(SchemaError, match="Traced.*RuntimeError: no concrete value"):
+    with pytest.raises(SchemaError, match=r"Traced.*RuntimeError: no concrete value"):
         source_of(Traced())
 
 

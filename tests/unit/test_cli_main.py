@@ -174,12 +174,6 @@ def test_durations_have_at_most_two_units(seconds: float, shown: str) -> None:
     assert common.duration(seconds) == shown
 
 
-def test_json_has_no_numbers_that_parsers_refuse() -> None:
-    """NaN and infinities, which JSON does not know, become null at any depth."""
-    data = {"a": [1.5, float("nan")], "b": {"c": (float("inf"), None)}}
-    assert common.finite(data) == {"a": [1.5, None], "b": {"c": [None, None]}}
-
-
 def test_names_from_files_cannot_steer_the_terminal() -> None:
     """Escape sequences in what others wrote are shown, not obeyed."""
     assert common.clean("a\x1b[31mb") == "a\N{REPLACEMENT CHARACTER}[31mb"

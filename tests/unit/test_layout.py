@@ -20,8 +20,8 @@ WORD = 8
 LINE = 64
 PAGE = 4096
 
-#: Layout 1.0 as it was released: name, id in the field-offset table, offset. Never edit a line of it: a change
-#: here is a new version of the layout (a new field takes a new id, in a new table).
+#: Layout 1.0 as it was released: name, id in the field-offset table, offset. Never edit a line of it: a
+#: change here is a new version of the layout (a new field takes a new id, in a new table).
 WORDS_1_0 = {
     "head": (1, 4096),
     "intent_end": (2, 4160),
@@ -55,8 +55,8 @@ GEOMETRY_1_0 = {
     "producer_start_ticks": 104, "ring_id": 112, "boot_id": 128,
 }  # fmt: skip
 HEADER_1_0 = {
-    "crc": 0, "magic": 4, "position": 8, "seq": 16, "length": 24, "type": 28, "flags": 30, "t": 32, "step": 40,
-    "mono_ns": 48, "extra": 56,
+    "crc": 0, "magic": 4, "position": 8, "seq": 16, "length": 24, "type": 28, "flags": 30, "t": 32,
+    "step": 40, "mono_ns": 48, "extra": 56,
 }  # fmt: skip
 TABLE, CRC, READY = 512, 4080, 4088
 
@@ -122,7 +122,9 @@ def test_no_two_words_overlap() -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
-@pytest.mark.parametrize("name", ["head", "intent_end", "next_seq", "free_pos", "sleep_ticket", "rung_ticket"])
+@pytest.mark.parametrize(
+    "name", ["head", "intent_end", "next_seq", "free_pos", "sleep_ticket", "rung_ticket"]
+)
 def test_a_word_that_changes_with_each_record_or_sleep_has_a_line_of_its_own(name: str) -> None:
     """The two sides do not fight over a cache line on the hot path."""
     line = WORDS[name] // LINE

@@ -21,7 +21,15 @@ EXAMPLES = [
     HDF5File("A.HDF5", split=1000),
     VideoFile(),
     VideoFile(
-        "a.mp4", 29.97, "libx264", "8M", None, "yuv444p", {"preset": "slow", "g": 60, "x": 0.5}, "title", (0, 10)
+        "a.mp4",
+        29.97,
+        "libx264",
+        "8M",
+        None,
+        "yuv444p",
+        {"preset": "slow", "g": 60, "x": 0.5},
+        "title",
+        (0, 10),
     ),
     VideoFile("a.mkv", fps="30000/1001", crf=18),
     NullSink(hz=10),
@@ -62,7 +70,9 @@ def test_each_kind_takes_its_own_suffixes(cls: type[Any], names: list[str]) -> N
 
 
 @pytest.mark.parametrize("cls", [CSVFile, NPZFile, HDF5File, VideoFile])
-@pytest.mark.parametrize("name", ["a.txt", "a", "", ".csv/", "a.npy", "a\n.csv", "a.part.csv", ".recd/a.csv", 3, b"a.csv"])
+@pytest.mark.parametrize(
+    "name", ["a.txt", "a", "", ".csv/", "a.npy", "a\n.csv", "a.part.csv", ".recd/a.csv", 3, b"a.csv"]
+)
 def test_a_filename_of_another_kind_is_refused(cls: type[Any], name: Any) -> None:
     """A suffix that promises another format, or a name that recd uses itself, is an error that names it."""
     with pytest.raises(OptionError, match="filename="):
@@ -99,7 +109,10 @@ def test_split_is_understood(given: Any, expected: Split | None) -> None:
     assert NPZFile("a.npz", split=given).part_limit == expected
 
 
-@pytest.mark.parametrize("split", ["1 hour", "h", "", "0s", "0GB", "-1h", 0, -5, 1.5, True, {"seconds": 1, "bytes": 2}, {"days": 1}])
+@pytest.mark.parametrize(
+    "split",
+    ["1 hour", "h", "", "0s", "0GB", "-1h", 0, -5, 1.5, True, {"seconds": 1, "bytes": 2}, {"days": 1}],
+)
 def test_a_split_that_means_nothing_is_refused(split: Any) -> None:
     """The message names the argument and shows what is allowed."""
     with pytest.raises(OptionError, match="split"):
@@ -179,7 +192,17 @@ def test_an_unknown_codec_is_refused_by_name(codec: Any) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"-preset": "slow"}, {"PRESET": 1}, {"a b": 1}, {"": 1}, {1: 2}, {"a": "x\ny"}, {"a": [1]}, {"a": True}, {"a": None}],
+    [
+        {"-preset": "slow"},
+        {"PRESET": 1},
+        {"a b": 1},
+        {"": 1},
+        {1: 2},
+        {"a": "x\ny"},
+        {"a": [1]},
+        {"a": True},
+        {"a": None},
+    ],
 )
 def test_a_codec_option_that_could_be_something_else_is_refused(options: dict[Any, Any]) -> None:
     """Keys are plain words, values are one word or number: nothing can pose as another argument."""
@@ -187,14 +210,18 @@ def test_a_codec_option_that_could_be_something_else_is_refused(options: dict[An
         VideoFile("a.mp4", codec_options=options)
 
 
-@pytest.mark.parametrize("key", ["i", "f", "vf", "filter_complex", "protocol_whitelist", "passlogfile", "map"])
+@pytest.mark.parametrize(
+    "key", ["i", "f", "vf", "filter_complex", "protocol_whitelist", "passlogfile", "map"]
+)
 def test_ffmpegs_own_options_are_no_codec_options(key: str) -> None:
     """Inputs, outputs, filters and protocols are not the user's to set."""
     with pytest.raises(OptionError, match="option of the encoder"):
         VideoFile("a.mp4", codec_options={key: "x"})
 
 
-@pytest.mark.parametrize(("key", "instead"), [("crf", "crf="), ("b", "bitrate="), ("pix_fmt", "pixel_format="), ("r", "fps=")])
+@pytest.mark.parametrize(
+    ("key", "instead"), [("crf", "crf="), ("b", "bitrate="), ("pix_fmt", "pixel_format="), ("r", "fps=")]
+)
 def test_a_codec_option_with_an_argument_of_its_own_points_there(key: str, instead: str) -> None:
     """There is one way to say each thing, and the message names it."""
     with pytest.raises(OptionError) as caught:
@@ -229,7 +256,16 @@ def test_the_callers_containers_are_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    "wire", [None, [], {}, {"kind": "exe"}, {"kind": 3}, {"kind": "csv"}, {"kind": "csv", "filename": "a.csv", "new": 1}]
+    "wire",
+    [
+        None,
+        [],
+        {},
+        {"kind": "exe"},
+        {"kind": 3},
+        {"kind": "csv"},
+        {"kind": "csv", "filename": "a.csv", "new": 1},
+    ],
 )
 def test_a_description_that_is_none_is_refused(wire: Any) -> None:
     """Whatever comes over the socket, the daemon answers with a clear error."""

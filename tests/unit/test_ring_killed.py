@@ -152,7 +152,7 @@ def word(memory: bytes | bytearray, name: str) -> int:
 
 
 def snapshots(situation: Act, act: Act) -> tuple[int, list[bytes]]:
-    """Where a consumer goes on, and what is in memory before, between any two bytecodes of, and after ``act``."""
+    """Where a consumer goes on, and what is in memory before, during and after ``act``."""
     scene = Scene()
     situation(scene)
     found = [bytes(scene.memory)]
@@ -178,7 +178,7 @@ def survivors(snapshot: bytes, position: int) -> list[Record]:
 @in_each_situation
 @for_each_act
 def test_a_kill_at_any_point_leaves_only_whole_records(situation: Act, act: Act) -> None:
-    """Killed between any two bytecodes, head is old or new: the consumer finds a prefix of the whole, untorn."""
+    """Killed between any two bytecodes, head is old or new: the consumer finds a whole prefix."""
     position, found = snapshots(situation, act)
     whole = survivors(found[-1], position)
     lengths = []
@@ -192,7 +192,7 @@ def test_a_kill_at_any_point_leaves_only_whole_records(situation: Act, act: Act)
 @in_each_situation
 @for_each_act
 def test_what_is_written_was_announced(situation: Act, act: Act) -> None:
-    """Every byte of the data area that has changed lies below the highest intent: nothing else is ever torn."""
+    """Every byte of the data area that has changed lies below the highest intent."""
     _, found = snapshots(situation, act)
     before = found[0][layout.DATA_OFFSET :]
     intent = begin = word(found[0], "head")
@@ -276,7 +276,9 @@ def check_accounts(scene: Scene) -> None:
     assert numbers == sorted(set(numbers))
     assert [r.payload for r in samples] == [payload_of(r.seq, len(r.payload)) for r in samples]
     close = scene.found[-1]
-    told = [loss for r in scene.found if r.kind == LOSS for loss in losses(r.payload)] + closing(close.payload)[2]
+    told = [loss for r in scene.found if r.kind == LOSS for loss in losses(r.payload)] + closing(
+        close.payload
+    )[2]
     counts = {c: sum(loss.count for loss in told if loss.cause == c) for c in layout.CAUSES}
     assert counts == scene.producer.lost()
     sizes = {c: sum(loss.size_bytes for loss in told if loss.cause == c) for c in layout.CAUSES}

@@ -38,7 +38,7 @@ Pose = namedtuple("Pose", ["pos", "quat"])
     ],
 )
 def test_the_first_sample_says_what_all_look_like(sample: Any, fields: list[tuple[Any, ...]]) -> None:
-    """Scalars, arrays, sequences, dicts, named tuples and structured arrays have fields, dtypes and shapes."""
+    """Scalars, arrays, sequences, dicts, named tuples and structured arrays have fields and shapes."""
     schema = infer(sample)
     assert [(f.name, f.dtype, f.shape) for f in schema.fields] == fields
     assert {f.kind for f in schema.fields} == {FIXED}
@@ -47,7 +47,9 @@ def test_the_first_sample_says_what_all_look_like(sample: Any, fields: list[tupl
 
 def test_strings_and_ragged_fields_are_kinds_of_their_own() -> None:
     """A string's length and a ragged field's leading axis are no part of the schema."""
-    schema = infer({"msg": "hello", "raw": b"ab", "contacts": Ragged((7,), "f4"), "ids": Ragged((None,), int)})
+    schema = infer(
+        {"msg": "hello", "raw": b"ab", "contacts": Ragged((7,), "f4"), "ids": Ragged((None,), int)}
+    )
     assert [(f.kind, f.dtype, f.shape) for f in schema.fields] == [
         (STRING, "|u1", ()),
         (STRING, "|u1", ()),
@@ -175,9 +177,18 @@ def test_units_must_name_fields() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "image"),
-    [((4, 6), True), ((4, 6, 1), True), ((4, 6, 3), True), ((4, 6, 4), True), ((4, 6, 2), False), ((6,), False),
-     ((2, 4, 6, 3), False), ((0, 6, 3), False), ((), False)],
-)  # fmt: skip
+    [
+        ((4, 6), True),
+        ((4, 6, 1), True),
+        ((4, 6, 3), True),
+        ((4, 6, 4), True),
+        ((4, 6, 2), False),
+        ((6,), False),
+        ((2, 4, 6, 3), False),
+        ((0, 6, 3), False),
+        ((), False),
+    ],
+)
 def test_an_image_is_known_by_its_shape(shape: tuple[int, ...], image: bool) -> None:
     """Single frames, gray, RGB or RGBA; no batches, and nothing in a dict."""
     assert infer(np.zeros(shape, np.uint8)).is_image() is image

@@ -1,0 +1,277 @@
+"""Runs a sink that takes samples from the log: CSV, NPZ, HDF5, null."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from recd_client.options import SinkOptions
+
+from .batch import DISCARD, RESET, Batch, Event
+from .chunks import HAS_CONTROL, Chunk, Item
+from .finisher import Job
+from .log import LogReader, LogSource
+from .parts import Part, seal
+from .runner import Runner, SinkContext
+from .sinks.base import AppendSink, BuildSink
+
+_SLICE_BYTES: Final = 128 << 10
+_CHECKPOINT_NS: Final = 250_000_000
+
+
+class LogRunner(Runner):
+    """Reads a log into one sink.
+
+    Parameters
+    ----------
+    context, index, options, final
+        See :class:`~recd.runner.Runner`.
+    sink : AppendSink or BuildSink
+    """
+
+    def __init__(
+        self,
+        context: SinkContext,
+        index: int,
+        options: SinkOptions,
+        final: Path,
+        sink: AppendSink | BuildSink,
+    ) -> None:
+        super().__init__(context, index, options, final)
+        self.sink = sink
+        self._reader: LogReader | None = None
+        self._chunk: Chunk | None = None
+        self._opened = False
+        self._saved_at_ns = 0
+        self._sink_state: dict[str, Any] | None = None
+        self._go_back_to_safety()
+
+    def _go_back_to_safety(self) -> None:
+        """Take up where the newest checkpoint or the newest part ends, whichever is later."""
+        known = self.parts.parts
+        state = self.checkpoint.load()
+        newest = max(known, default=-1)
+        if state and state["part"]["number"] > newest:
+            self.part = Part(**state["part"])
+            self.position, self._sink_state = state["position"], state["sink"]
+            self._opened = False
+        else:
+            self._begin_part(newest + 1, known[newest].end if known else 0)
+        self._safe = self.position
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._chunk = None
+
+    def _begin_part(self, number: int, position: int) -> None:
+        self.part = Part(number, position)
+        self.position = position
+        self._sink_state = None
+        self._opened = False
+
+    @property
+    def needed(self) -> int:
+        """See :class:`Runner`."""
+        if isinstance(self.sink, AppendSink):
+            return self._safe
+        return min([self.part.begin, *(p.begin for p in self.parts.parts.values() if p.state == "sealing")])
+
+    @property
+    def samples(self) -> int:
+        """See :class:`Runner`."""
+        return super().samples + self.part.samples
+
+    # --- the loop's slice ------------------------------------------------------------------------
+    def _step(self, log_end: int) -> bool:
+        if self.position < log_end:
+            self._take_slice(log_end)
+            return True
+        if self.end_position is not None and self.position >= self.end_position:
+            return self._end()
+        return self._save_if_due()
+
+    def _take_slice(self, log_end: int) -> None:
+        if self._reader is None:
+            self._reader = LogReader(self.context.log_directory, self.position)
+        chunk = self._chunk = self._chunk or self._reader.next()
+        if chunk is None:  # padding at the end
+            self.position = log_end
+            return
+        info = chunk.info
+        self.position = max(self.position, info.begin)
+        if isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
+            self._count(info.samples, info.body_bytes, info.mono_first_ns)
+            self.position = info.end
+        else:
+            self._take_items(chunk)
+        if self.position >= info.end:
+            self._chunk = None
+            self._split_by_size(info.mono_last_ns)
+        self._save_if_due()
+
+    def _take_items(self, chunk: Chunk) -> None:
+        """Samples and events, up to the slice's size or the end of a part."""
+        number = self.part.number
+        for item in chunk.items(self.context.schema, self.position, limit_bytes=_SLICE_BYTES):
+            if isinstance(item.what, Batch):
+                self._take_batch(chunk, item, item.what)
+            else:
+                self.position = item.behind
+                self._event(item.what, item.behind)
+            if self.part.number != number:
+                return  # what follows is read again, from where the new part begins
+
+    def _fits_whole(self, chunk: Chunk) -> bool:
+        """Whether a chunk can be counted by its header alone."""
+        info, room = chunk.info, self._room
+        whole = self.position <= info.begin and not info.flags & HAS_CONTROL
+        return whole and (room is None or info.samples < room)
+
+    @property
+    def _room(self) -> int | None:
+        """How many samples the running part still takes; None if they are not limited."""
+        split = self.split
+        return (
+            int(split.amount) - self.part.samples if split is not None and split.unit == "samples" else None
+        )
+
+    def _take_batch(self, chunk: Chunk, item: Item, batch: Batch) -> None:
+        """As many samples as the part takes."""
+        room, behind = self._room, item.behind
+        if room is not None and room < len(batch):
+            batch, behind = batch[:room], chunk.behind(item.begin, room)
+        if isinstance(self.sink, AppendSink):
+            self._open_sink(self.sink)
+            self.sink.write(batch)
+        self._count(len(batch), behind - item.begin, int(batch.mono_ns[0]))
+        self.position = behind
+        if self._room == 0:
+            self._roll()
+
+    def _count(self, samples: int, size_bytes: int, mono_ns: int) -> None:
+        if self.part.samples == 0:
+            self.part.mono_first_ns = mono_ns
+        self.part.samples += samples
+        self.part.bytes_logged += size_bytes
+
+    def _open_sink(self, sink: AppendSink) -> None:
+        if not self._opened:
+            sink.open(self.naming.part_path(self.part.number), self._sink_state)
+            self._opened = True
+
+    def _event(self, event: Event, behind: int) -> None:
+        label = event.data.get("label")
+        if label == RESET and self.options.new_part_on_reset and event.data["fields"].get("envs_idx") is None:
+            if self.part.samples:
+                self._roll()
+        elif label == DISCARD:
+            self._discard(behind)
+
+    def _discard(self, behind: int) -> None:
+        """Drop the running part; the next one takes its number."""
+        if isinstance(self.sink, AppendSink) and self._opened:
+            self.sink.abandon()
+        self._begin_part(self.part.number, behind)
+        self.save()
+        if self.sink.suffixes:
+            with suppress(FileNotFoundError):  # not removed: it holds the name's place
+                os.truncate(self.naming.part_path(self.part.number), 0)
+
+    def _split_by_size(self, mono_last_ns: int) -> None:
+        split, part = self.split, self.part
+        if split is None or not part.samples:
+            return
+        lasted_s = (mono_last_ns - part.mono_first_ns) / 1e9
+        if (split.unit == "seconds" and lasted_s >= split.amount) or (
+            split.unit == "bytes" and part.bytes_logged >= split.amount
+        ):
+            self._roll()
+
+    # --- parts -----------------------------------------------------------------------------------
+    def _roll(self) -> None:
+        """End the running part here, and begin the next."""
+        part = self.part
+        if isinstance(self.sink, AppendSink):
+            self._open_sink(self.sink)
+            self.sink.finish()
+            self._opened = False
+        part.end, part.state = self.position, "sealing"
+        self.parts.put(part)
+        self._complete.append(part)
+        self._begin_part(part.number + 1, part.end)
+        self.save()
+
+    def _finish_part(self, part: Part, job: Job) -> None:
+        path = self.naming.part_path(part.number)
+        final = self.naming.final_path(part.number)
+        if not self.sink.suffixes:  # nothing was written
+            part.state = "done"
+            self.parts.put(part)
+            return
+        if isinstance(self.sink, BuildSink) and not part.sha256:
+            source = LogSource(
+                self.context.log_directory, self.context.schema, part.begin, part.end, part.samples
+            )
+            self.sink.build(source, path, job.advance)
+        seal(part, path, final, self.parts, replace=self.context.replace, job=job)
+
+    def _end(self) -> bool:
+        """Complete the last part, then wait for the finisher."""
+        if self.part.samples or not self.parts.parts:  # a stream without samples has a file without rows
+            self._roll()
+            self.state = "finishing"
+            return True
+        if self._finishing:
+            return False
+        if self.sink.suffixes:  # what was discarded last has left the place that it took
+            self.naming.part_path(self.part.number).unlink(missing_ok=True)
+        self.state = "finished"
+        return True
+
+    # --- checkpoints -----------------------------------------------------------------------------
+    def _save_if_due(self) -> bool:
+        now = self.context.now_ns()
+        if self._safe == self.position or now - self._saved_at_ns <= _CHECKPOINT_NS:
+            return False
+        self.save()
+        return True
+
+    def save(self) -> None:
+        """See :class:`Runner`."""
+        state = self._sink_state
+        if isinstance(self.sink, AppendSink) and self._opened:
+            if self.context.durable:
+                self.sink.sync()
+            state = self.sink.state()
+        part = {k: v for k, v in vars(self.part).items() if k != "details"}
+        self.checkpoint.save({"position": self.position, "part": part, "sink": state})
+        self._sink_state = state
+        self._safe = self.position
+        self._saved_at_ns = self.context.now_ns()
+
+    def sync(self) -> None:
+        """See :class:`Runner`."""
+        if self.over:
+            return
+        if isinstance(self.sink, AppendSink):
+            if self._sink_state is not None:  # what a worker before wrote may not be on the disk either
+                self._open_sink(self.sink)
+            if self._opened:
+                self.sink.sync()
+        self.save()
+        self.checkpoint.sync()
+
+    def stop(self) -> None:
+        """See :class:`Runner`."""
+        if not self.over:
+            with suppress(OSError):  # the disk is full: an older state is as good a place to go on
+                self.save()
+        if isinstance(self.sink, AppendSink) and self._opened:
+            self.sink.abandon()
+            self._opened = False
+        self._stop_reading()
+        self.checkpoint.close()
