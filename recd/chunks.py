@@ -27,7 +27,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -71,7 +71,7 @@ class ChunkInfo:
 
     def pack(self) -> bytes:
         """The header's bytes."""
-        v = astuple(self)
+        v = tuple(vars(self).values())  # astuple would copy each of them, deeply
         body = _HEADER.pack(MAGIC, VERSION, *v[:10], 0, *v[10:])
         return _CRC.pack(zlib.crc32(body)) + body
 

@@ -11,36 +11,41 @@
             state.write({"qpos": sim.qpos, "qvel": sim.qvel}, t=sim.time)
 """
 
-from .errors import (
-    ClosedError,
-    CodecError,
-    DaemonNotRunningError,
-    DaemonStartError,
-    DataFunctionError,
-    DataLossWarning,
-    FlushTimeout,
-    ForkedHandleError,
-    LimitError,
-    NoSuchSessionError,
-    OptionError,
-    OutputError,
-    OutputExistsError,
-    ProtocolError,
-    RecdError,
-    RecordTooLargeError,
-    ReentrantWriteError,
-    SchemaError,
-    SharedMemoryFullError,
-    StreamExistsError,
-    UnsupportedPlatformError,
-    VersionMismatchError,
-    WorkerError,
-)
-from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
-from .recorder import Recorder
-from .stream import Stream
-from .summary import StreamSummary, Summary
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .version import BACKEND, __version__
+
+if TYPE_CHECKING:
+    from .errors import (
+        ClosedError,
+        CodecError,
+        DaemonNotRunningError,
+        DaemonStartError,
+        DataFunctionError,
+        DataLossWarning,
+        FlushTimeout,
+        ForkedHandleError,
+        LimitError,
+        NoSuchSessionError,
+        OptionError,
+        OutputError,
+        OutputExistsError,
+        ProtocolError,
+        RecdError,
+        RecordTooLargeError,
+        ReentrantWriteError,
+        SchemaError,
+        SharedMemoryFullError,
+        StreamExistsError,
+        UnsupportedPlatformError,
+        VersionMismatchError,
+        WorkerError,
+    )
+    from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .recorder import Recorder
+    from .stream import Stream
+    from .summary import StreamSummary, Summary
 
 __all__ = [
     "BACKEND",
@@ -81,3 +86,25 @@ __all__ = [
     "WorkerError",
     "__version__",
 ]
+
+#: What is loaded when it is first asked for: the command line shares this package, and `recd start`, for
+#: which a cold recorder waits, has no use for numpy.
+_HOMES = {
+    "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "recorder": ("Recorder",),
+    "stream": ("Stream",),
+    "summary": ("StreamSummary", "Summary"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -56,12 +56,14 @@ class AppendSink(SinkBase):
     @abstractmethod
     def write(self, batch: Batch) -> None:
         """Add samples. After an ``OSError`` (disk full) the runner calls :meth:`open` again with the
-        last safe state, and later the same batch."""
+        last safe state, and later the same batch.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything written so far, as small plain data that :meth:`open` understands. What it covers
-        has left this process (``write(2)`` returned)."""
+        has left this process (``write(2)`` returned).
+        """
 
     @abstractmethod
     def sync(self) -> None:
@@ -71,7 +73,7 @@ class AppendSink(SinkBase):
     def finish(self) -> None:
         """Complete the file, sync it and close it."""
 
-    def abandon(self) -> None:  # noqa: B027  - nothing to let go of by default
+    def abandon(self) -> None:
         """Let go of the file without completing it."""
 
 

@@ -26,11 +26,12 @@ from .peers import (
     Way,
 )
 from .results import Bar, Table
-from .timing import Costs, in_turns, time_calls, time_one, timer_cost_ns, wait_until
+from .timing import Costs, Step, in_turns, step_of, time_calls, timer_cost_ns, wait_until
 
 DT: Final = 0.001
 PERCENTILES: Final = ("p50 µs", "p99 µs", "p99.9 µs")
 HEIGHT, WIDTH, FPS = 480, 640, 60
+_STEP_US: Final = 20
 
 
 class Recd(Way):
@@ -40,9 +41,9 @@ class Recd(Way):
         super().__init__(name)
         self._stream = stream
 
-    def block(self, data: Sample, times: Sequence[float]) -> list[int]:
+    def block(self, data: Sample, times: Sequence[float], step: Step) -> list[int]:
         """Nanoseconds of each call."""
-        return time_calls(self._stream.write, data, times)
+        return time_calls(self._stream.write, data, times, step)
 
     def write(self, data: Sample, t: float) -> object:
         """One sample."""
@@ -56,10 +57,11 @@ class Recd(Way):
 class RecdClaim(Recd):
     """A stream's ``claim``, filled by the caller."""
 
-    def block(self, data: Sample, times: Sequence[float]) -> list[int]:
+    def block(self, data: Sample, times: Sequence[float], step: Step) -> list[int]:
         """Nanoseconds of each claim, the caller's own copy included."""
         now, claim, copy, took = time.perf_counter_ns, self._stream.claim, np.copyto, [0] * len(times)
         for i, t in enumerate(times):
+            step()
             start = now()
             with claim(t) as place:
                 copy(place, data)
@@ -81,11 +83,12 @@ class BareCopy(Way):
         ]
         self._next = 0
 
-    def block(self, data: Sample, times: Sequence[float]) -> list[int]:
+    def block(self, data: Sample, times: Sequence[float], step: Step) -> list[int]:
         """Nanoseconds of each copy."""
         now, copy, places, took = time.perf_counter_ns, np.copyto, self._places, [0] * len(times)
         for i in range(len(times)):
             place = places[self._next]
+            step()
             start = now()
             copy(place, data)
             took[i] = now() - start
@@ -107,11 +110,11 @@ def measure(bench: Bench) -> list[Table]:
 
 # --- samples ---------------------------------------------------------------------------------------
 def _states(bench: Bench, timer_ns: float) -> Table:
-    rounds, calls = bench.size(12, 4), bench.size(4000, 2000)
+    rounds, calls = bench.size(12, 4), bench.size(3000, 2000)
     table = Table("One call in the simulation: samples", PERCENTILES)
     table.notes.append(
-        f"{rounds * calls:,} calls each, in turns of {calls:,}; the timer's own {timer_ns:.0f} ns are taken "
-        "off. The files are being written meanwhile."
+        f"{rounds * calls:,} calls each, in turns of {calls:,}, each after {_STEP_US} µs of simulation; the "
+        f"timer's own {timer_ns:.0f} ns are taken off. The files are being written meanwhile."
     )
     rng = np.random.default_rng(1)
     state = rng.standard_normal(50)
@@ -168,8 +171,9 @@ def _in_turns(
     ways: Sequence[Way], data: Sample, rounds: int, calls: int, timer_ns: float
 ) -> dict[Way, Costs]:
     costs = {way: Costs(timer_ns) for way in ways}
+    step = step_of(_STEP_US)
     for n, way in enumerate(in_turns(rounds, ways)):
-        costs[way].add(way.block(data, [(n * calls + i) * DT for i in range(calls)]))
+        costs[way].add(way.block(data, [(n * calls + i) * DT for i in range(calls)], step))
         way.settle()
     return costs
 
@@ -190,11 +194,11 @@ def _frames(bench: Bench, timer_ns: float) -> Table:
         recd, bare = Recd(film, "recd write"), BareCopy(producer(film).capacity_bytes, frame)
         calls: list[tuple[Way, bool]] = [(way, flipped) for flipped in (False, True) for way in (recd, bare)]
         costs = {call: Costs(timer_ns) for call in calls}
+        step = step_of(1e6 / FPS / len(calls))
         for n, call in enumerate(in_turns(rounds, calls)):
             way, flipped = call
-            _draw(frame)
-            costs[call].add(way.block(frame[::-1] if flipped else frame, [n / FPS]))
-            time.sleep(1 / FPS / len(calls))
+            step()
+            costs[call].add(way.block(frame[::-1] if flipped else frame, [n / FPS], lambda: _draw(frame)))
     inline = _inline_frames(bench, frame, rounds // 4, table.notes)
     for label, flipped in (("contiguous", False), ("flipped", True)):
         recd_us, bare_us = costs[recd, flipped].us(50), costs[bare, flipped].us(50)
@@ -211,12 +215,11 @@ def _inline_frames(bench: Bench, frame: NDArray[np.uint8], count: int, notes: li
     """What ffmpeg in the loop costs, by itself: it would take the other ways' processor."""
     path = bench.new_directory() / "inline.mp4"
     ways = made([lambda: FFmpegInline(path, WIDTH, HEIGHT, FPS)], notes)
-    costs = {way: Costs(timer_cost_ns()) for way in ways}
+    costs, step = {way: Costs(timer_cost_ns()) for way in ways}, step_of(1e6 / FPS)
     for way in ways:
         for n in range(count):
-            _draw(frame)
-            costs[way].add([time_one(way.write, frame, n / FPS)])
-            time.sleep(1 / FPS)
+            step()
+            costs[way].add(way.block(frame, [n / FPS], lambda: _draw(frame)))
         way.close()
     return costs
 

@@ -13,13 +13,13 @@ from recd_client import CSVFile, Recorder, VideoFile
 
 from .daemon import Bench
 from .results import Table
-from .timing import seconds
+from .timing import Step, step_of
 
 STEP_US: Final = 200
 DT: Final = 0.0002
 HEIGHT, WIDTH, FPS = 480, 640, 60
 
-Step = Callable[[int], object]
+Loop = Callable[[int], object]
 
 
 def measure(bench: Bench) -> list[Table]:
@@ -32,29 +32,13 @@ def measure(bench: Bench) -> list[Table]:
         f"A step is a fixed amount of work of about {STEP_US} µs. Medians of {pairs} pairs of {chunk_s:g} s, "
         "one of each with recording and one without, the first in turns."
     )
-    step = _step_of(STEP_US)
+    step = step_of(STEP_US)
     _state_loop(bench, table, step, pairs, chunk_s)
     _camera_loop(bench, table, step, pairs, chunk_s)
     return [table]
 
 
-def _step_of(target_us: float) -> Callable[[], object]:
-    """Work of a simulation's kind, small matrices and vectors, that takes about so long here."""
-    rng = np.random.default_rng(6)
-    a, x = rng.standard_normal((50, 50)) / 10, rng.standard_normal(50)
-    out = np.empty(50)
-
-    def work(times: int) -> None:
-        for _ in range(times):
-            np.matmul(a, x, out=out)
-            np.tanh(out, out=out)
-
-    once_us = 1e6 * min(seconds(work, 50) for _ in range(40)) / 50
-    times = round(target_us / once_us)
-    return lambda: work(times)
-
-
-def _state_loop(bench: Bench, table: Table, step: Callable[[], object], pairs: int, chunk_s: float) -> None:
+def _state_loop(bench: Bench, table: Table, step: Step, pairs: int, chunk_s: float) -> None:
     state = np.random.default_rng(7).standard_normal(50)
     with Recorder("loop", dir=bench.new_directory(), dt=DT) as rec:
         stream = rec.stream("state", CSVFile("state.csv"), like=state)
@@ -71,7 +55,7 @@ def _state_loop(bench: Bench, table: Table, step: Callable[[], object], pairs: i
         _compare(table, "50 float64 to CSV, each step", rec, bare, recorded, pairs, chunk_s)
 
 
-def _camera_loop(bench: Bench, table: Table, step: Callable[[], object], pairs: int, chunk_s: float) -> None:
+def _camera_loop(bench: Bench, table: Table, step: Step, pairs: int, chunk_s: float) -> None:
     """The camera looks 60 times per second of wall time; the frame is drawn either way."""
     frame = np.random.default_rng(8).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     frame[:] = np.linspace(0, 255, WIDTH, dtype=np.uint8)[:, None]
@@ -101,10 +85,10 @@ def _camera_loop(bench: Bench, table: Table, step: Callable[[], object], pairs: 
 
 
 def _compare(
-    table: Table, label: str, rec: Recorder, bare: Step, recorded: Step, pairs: int, chunk_s: float
+    table: Table, label: str, rec: Recorder, bare: Loop, recorded: Loop, pairs: int, chunk_s: float
 ) -> None:
     """Run both in turns; the recording's rest is written between them, so that it is nobody else's burden."""
-    rates: dict[Step, list[float]] = {bare: [], recorded: []}
+    rates: dict[Loop, list[float]] = {bare: [], recorded: []}
     for n in range(pairs):
         for way in (bare, recorded) if n % 2 else (recorded, bare):
             rates[way].append(_steps_per_s(way, chunk_s))
@@ -117,7 +101,7 @@ def _compare(
     )
 
 
-def _steps_per_s(way: Step, chunk_s: float) -> float:
+def _steps_per_s(way: Loop, chunk_s: float) -> float:
     start_s = now_s = time.perf_counter()
     n = 0
     while now_s - start_s < chunk_s:

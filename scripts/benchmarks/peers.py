@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .timing import time_calls
+from .timing import Step, time_calls
 
 Sample = Any
 #: What may be in a queue beside samples.
@@ -35,9 +35,9 @@ class Way(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def block(self, data: Sample, times: Sequence[float]) -> list[int]:
-        """Nanoseconds of each call."""
-        return time_calls(self.write, data, times)
+    def block(self, data: Sample, times: Sequence[float], step: Step) -> list[int]:
+        """Nanoseconds of each call, each after a step of the simulation."""
+        return time_calls(self.write, data, times, step)
 
     @abstractmethod
     def write(self, data: Sample, t: float) -> object:
@@ -102,10 +102,11 @@ class ListAppend(Way):
         super().__init__("list.append(x.copy()), never saved")
         self._kept: list[NDArray[np.float64]] = []
 
-    def block(self, data: Sample, times: Sequence[float]) -> list[int]:
+    def block(self, data: Sample, times: Sequence[float], step: Step) -> list[int]:
         """Written out, as a call of our own would be a fifth of the cost."""
         now, append, took = time.perf_counter_ns, self._kept.append, [0] * len(times)
         for i in range(len(times)):
+            step()
             start = now()
             append(data.copy())
             took[i] = now() - start

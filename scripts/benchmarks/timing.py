@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
+Step = Callable[[], object]
 
 _EMPTY_INTERVALS: Final = 20_000
 
@@ -25,11 +26,29 @@ def timer_cost_ns() -> float:
     return statistics.median(took)
 
 
-def time_calls(call: Callable[[Any, float], object], data: Any, times: Sequence[float]) -> list[int]:
-    """Nanoseconds that ``call(data, t)`` took, for each ``t``."""
+def step_of(target_us: float) -> Step:
+    """A fixed amount of a simulation's kind of work, small matrices, that takes about so long here."""
+    rng = np.random.default_rng(6)
+    matrix, vector, out = rng.standard_normal((50, 50)) / 10, rng.standard_normal(50), np.empty(50)
+
+    def work(times: int) -> None:
+        for _ in range(times):
+            np.matmul(matrix, vector, out=out)
+            np.tanh(out, out=out)
+
+    once_us = 1e6 * min(seconds(work, 50) for _ in range(40)) / 50
+    times = max(1, round(target_us / once_us))
+    return lambda: work(times)
+
+
+def time_calls(
+    call: Callable[[Any, float], object], data: Any, times: Sequence[float], step: Step
+) -> list[int]:
+    """Nanoseconds that ``call(data, t)`` took, for each ``t``, each after a step of the simulation."""
     now = time.perf_counter_ns
     took = [0] * len(times)
     for i, t in enumerate(times):
+        step()
         start = now()
         call(data, t)
         took[i] = now() - start

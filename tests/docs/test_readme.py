@@ -76,3 +76,87 @@ def test_every_public_name_explains_itself(name: str) -> None:
         for method, value in vars(thing).items():
             if not method.startswith("_") and (callable(value) or isinstance(value, property)):
                 assert inspect.getdoc(value), f"{name}.{method}"
+
+
+# --- the guide ------------------------------------------------------------------------------------
+
+
+def sections() -> dict[str, str]:
+    """The text of each heading of the guide, up to the next one."""
+    parts = re.split(r"^##+ (.+)\n", GUIDE.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def rows(section: str) -> set[str]:
+    """The names that stand in the first column of a section's tables."""
+    first = re.findall(r"^\| ([^|]+) \|", sections()[section], re.MULTILINE)
+    return {name for cell in first for name in re.findall(r"`(\w+)", cell)}
+
+
+def parameters(function: Any) -> set[str]:
+    """What a function takes by name."""
+    named = inspect.signature(function).parameters.values()
+    return {p.name for p in named if p.kind is not p.VAR_POSITIONAL} - {"self"}
+
+
+def test_the_guide_has_every_argument_and_method_of_the_recorder() -> None:
+    """Its tables name exactly what there is."""
+    assert rows("Recorder") == parameters(Recorder.__init__) | {*public_methods(Recorder)}
+
+
+#: What the recorder uses of its streams.
+NOT_FOR_USERS = {"attach", "end", "follow_pause", "is_open", "mark", "release", "restart_gate", "ring"}
+
+
+def test_the_guide_has_every_argument_and_method_of_a_stream() -> None:
+    """Its tables name exactly what there is for users."""
+    methods = {*public_methods(Stream)} - NOT_FOR_USERS
+    assert rows("Stream") == (parameters(Recorder.stream) | methods)
+
+
+@pytest.mark.parametrize("kind", ["CSVFile", "NPZFile", "HDF5File", "VideoFile"])
+def test_the_guide_has_every_option_of_a_file(kind: str) -> None:
+    """The common options stand once for all, the others in the kind's own table, with their defaults."""
+    options = getattr(recd_client, kind)
+    own = {*options_of(options)} - {*options_of(recd_client.NullSink)}
+    tables = sections()[kind].split("\n\n")
+    table = next(part for part in tables if part.lstrip().startswith("| option"))
+    documented = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert documented == own
+    for field in dataclasses.fields(options):
+        if field.name in own and field.default is not dataclasses.MISSING:
+            shown = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
+            assert f"| `{field.name}` | `{shown}` |" in table, field.name
+
+
+def test_the_guide_has_the_common_options() -> None:
+    """Those that every kind of file has, with their defaults."""
+    assert rows("Files") == {"filename", *options_of(recd_client.NullSink)}
+    for field in dataclasses.fields(recd_client.NullSink):
+        if field.init:
+            assert f"| `{field.name}` | `{field.default}` |" in sections()["Files"]
+
+
+def test_the_guide_has_every_error() -> None:
+    """Each error and warning that the client can raise stands in the table."""
+    public = {name for name in recd_client.__all__ if name.endswith(("Error", "Warning", "Timeout"))}
+    assert rows("Errors") == public - {"RecdError"}
+
+
+def test_the_guide_has_every_counter() -> None:
+    """What ``stats()`` and a summary tell of a stream is explained."""
+    text = sections()["Recorder"]
+    for name in recd_client.StreamSummary._fields:
+        assert f"`{name}`" in text, name
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """Every relative link points to a file that is there, and to a heading in it."""
+    for path in documents():
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", path.read_text()):
+            file = (path.parent / target) if target else path
+            assert file.exists(), f"{path.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+                assert anchor in slugs, f"{path.name}: {target}#{anchor}"

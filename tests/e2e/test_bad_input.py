@@ -32,8 +32,8 @@ from recd_client import (
     StreamExistsError,
     VideoFile,
 )
-from recordings import npz, numbered, numbers, proved
 from recd_client.shm import SHM_DIR
+from recordings import npz, numbered, numbers, proved
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
 
@@ -50,7 +50,7 @@ def refused(kind: type[RecdError], call: Callable[[], object], *words: str) -> N
 
 
 def recorded_around(directory: Path, first: Any, bad: Callable[[Stream], None], **how: Any) -> dict[str, Any]:
-    """A stream's manifest: three good samples, what ``bad`` does, three more, all of which are in the file."""
+    """A stream's manifest: three good samples, what ``bad`` does, three more; all six are in the file."""
     with Recorder(dir=directory) as rec:
         stream = rec.stream("s", NPZFile("s.npz"), **how)
         for i in range(3):
@@ -189,10 +189,12 @@ def test_a_record_larger_than_the_ring_allows_is_counted(tmp_path: Path) -> None
 def test_the_buffer_that_an_error_asks_for_is_enough(tmp_path: Path) -> None:
     """With the ``buffer_bytes`` of the message the same sample is recorded."""
     sample = np.zeros(30_000)
-    with pytest.warns(DataLossWarning), Recorder(dir=tmp_path / "a") as rec:
+    with Recorder(dir=tmp_path / "a") as rec:
         stream = rec.stream("s", NPZFile("s.npz"), buffer_bytes=65_536)
         with pytest.raises(RecordTooLargeError) as raised:
             stream.write(sample)
+        with pytest.warns(DataLossWarning):
+            rec.close()
     enough = int(raised.value.do.split("buffer_bytes=")[1].split()[0])
     with Recorder(dir=tmp_path / "b") as rec:
         assert rec.stream("s", NPZFile("s.npz"), buffer_bytes=enough).write(sample)
@@ -206,7 +208,7 @@ def test_the_buffer_that_an_error_asks_for_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """A run directory below a file, or a file's directory that is a file: refused before anything is recorded."""
+    """A run directory below a file, or an output below one: refused before anything is recorded."""
     (tmp_path / "file").write_text("mine")
     refused(
         OutputError, lambda: Recorder(dir=tmp_path / "file" / "run"), str(tmp_path / "file" / "run"), "dir="
@@ -221,7 +223,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_without_permission_is_refused() -> None:
     """Where nobody may make a directory, root included, the error names it and says why."""
-    refused(OutputError, lambda: Recorder(dir="/sys/kernel/run"), "cannot record into /sys/kernel/run", "ermi")
+    refused(OutputError, lambda: Recorder(dir="/sys/kernel/x"), "cannot record into /sys/kernel/x", "ermi")
 
 
 def test_a_file_that_exists_is_refused_when_the_stream_is_declared(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From opening to closing: how a recording begins, who may use it, and how it ends whatever the program does."""
+"""From opening to closing: how a recording begins, who may use it, and how it ends, whatever happens."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ from recordings import (
     PATIENCE_S,
     csv_numbers,
     decoded,
-    manifest_of,
     npz,
     numbered,
     numbers,
     proved,
     run_python,
+    stopped,
+    worker_of,
 )
-from recordings import stopped, worker_of
 from support import processes_of, wait_until
-
 
 # --- beginning ------------------------------------------------------------------------------------
 
@@ -97,7 +96,7 @@ class TestWithADaemon:
         assert all(npz(path)["data"].tolist() == [1.0] for path in summary.files)
 
     def test_overwrite_decides_about_files_that_exist(self, tmp_path: Path) -> None:
-        """``error`` refuses before anything is recorded, ``replace`` at the end, ``number`` takes a free name."""
+        """``error`` refuses at once, ``replace`` does it at the end, ``number`` takes a free name."""
         for i, overwrite in enumerate(["error", "replace", "number", "number"]):
             with Recorder(dir=tmp_path, overwrite=overwrite) as rec:
                 stream = rec.stream("s", NPZFile("s.npz"), CSVFile("s.csv"), like=0.0)
@@ -182,7 +181,7 @@ class TestWithADaemon:
         assert len([*tmp_path.glob("manifest*.json")]) == 2
 
     def test_threads_may_share_a_stream(self, tmp_path: Path) -> None:
-        """Eight threads write to one stream: each sample is whole, each thread's order is kept, none is lost."""
+        """Eight threads write to one stream: each sample is whole, in its thread's order, and none is lost."""
         with Recorder(dir=tmp_path) as rec:
             stream = rec.stream("s", NPZFile("s.npz"), like=np.zeros(100))
 
@@ -244,7 +243,7 @@ class TestWithADaemon:
     # --- ending -------------------------------------------------------------------------------------
 
     def test_close_tells_what_the_recording_came_to(self, tmp_path: Path) -> None:
-        """The summary has counts and files of every stream; the last counters agree; closing again gives it again."""
+        """The summary has counts and files of every stream; closing again gives it again."""
         with Recorder("walk", dir=tmp_path, dt=0.01) as rec:
             a = rec.stream("a", NPZFile("a.npz"), hz=50)
             rec.stream("idle", NPZFile("idle.npz"))
@@ -318,7 +317,7 @@ class TestWithADaemon:
         proved(tmp_path)
 
     def test_a_program_that_ends_closes_its_recorders(self, tmp_path: Path) -> None:
-        """Without a ``close`` and without ``with``, the files are finished when the interpreter has exited."""
+        """Without ``close`` and without ``with``, the files are finished when the interpreter has exited."""
         run_python(
             "import sys; from recd_client import *\n"
             "rec = Recorder(dir=sys.argv[1]); s = rec.stream('s', NPZFile('s.npz'))\n"
@@ -330,14 +329,19 @@ class TestWithADaemon:
 
     def test_an_exception_in_the_block_closes_the_recorder(self, tmp_path: Path) -> None:
         """The exception passes through, and everything before it is in complete files."""
-        with pytest.raises(ZeroDivisionError), Recorder(dir=tmp_path) as rec:
-            rec.log("x", 1.0)
-            rec.log("x", 1 / 0)
+
+        def fail() -> None:
+            with Recorder(dir=tmp_path) as rec:
+                rec.log("x", 1.0)
+                rec.log("x", 1 / 0)
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         proved(tmp_path)
         assert npz(tmp_path / "x.npz")["data"].tolist() == [1.0]
 
     def test_ctrl_c_leaves_complete_files(self, tmp_path: Path) -> None:
-        """SIGINT to the whole process group of a program inside ``with``: all that was written is in its files."""
+        """SIGINT to a program's whole process group, inside ``with``: all that was written is in its files."""
         code = (
             "import sys; import numpy as np; from recd_client import *\n"
             "with Recorder(dir=sys.argv[1]) as rec:\n"
@@ -363,11 +367,12 @@ class TestWithADaemon:
         assert len(decoded(tmp_path / "camera.mp4")) >= 20
 
     def test_a_client_that_is_killed_leaves_complete_files(self, tmp_path: Path) -> None:
-        """After SIGKILL the daemon finishes everything by itself, and the manifest says that the client died."""
+        """After SIGKILL the daemon finishes everything, and the manifest says that the client died."""
         code = (
             "import os, sys, signal; import numpy as np; from recd_client import *\n"
             "rec = Recorder(dir=sys.argv[1]); s = rec.stream('s', NPZFile('s.npz'))\n"
-            "for i in range(30): s.write(i, t=float(i)); rec.log('c', np.full((48, 64, 3), 10 + 6 * i, np.uint8))\n"
+            "for i in range(30):\n"
+            "    s.write(i, t=float(i)); rec.log('c', np.full((48, 64, 3), 10 + 6 * i, np.uint8))\n"
             "os.kill(os.getpid(), signal.SIGKILL)\n"
         )
         child = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=PATIENCE_S)

@@ -63,11 +63,13 @@ def test_what_finds_no_room_is_counted_and_leaves_a_gap(tmp_path: Path) -> None:
 
 def test_a_loss_at_the_very_end_is_told_too(tmp_path: Path) -> None:
     """Losses behind the last sample that found room stand in the manifest with their numbers and times."""
-    with pytest.warns(DataLossWarning), Recorder(dir=tmp_path) as rec:
+    with Recorder(dir=tmp_path) as rec:
         stream = rec.stream("s", NPZFile("s.npz"), like=SAMPLE, buffer_bytes=SMALL)
         with stopped(worker_of(rec)):
             kept = sum(stream.write(sample(i), t=float(i)) for i in range(100))
             stream.close()
+        with pytest.warns(DataLossWarning):
+            rec.close()
     (gap,) = proved(tmp_path)["streams"]["s"]["gaps"]
     assert (gap["first_seq"], gap["last_seq"], gap["count"]) == (kept, 99, 100 - kept)
     assert (gap["t_first"], gap["t_last"]) == (kept, 99.0)
@@ -84,7 +86,7 @@ def test_block_waits_for_room(tmp_path: Path) -> None:
 
 def test_block_gives_up_after_its_timeout(tmp_path: Path) -> None:
     """While nobody makes room, a write returns False after the timeout: lost, cause ``timeout``."""
-    with pytest.warns(DataLossWarning, match="timeout 3"), Recorder(dir=tmp_path) as rec:
+    with Recorder(dir=tmp_path) as rec:
         stream = rec.stream(
             "s", NPZFile("s.npz"), like=SAMPLE, buffer_bytes=SMALL, overflow="block", timeout=0.02
         )
@@ -98,6 +100,8 @@ def test_block_gives_up_after_its_timeout(tmp_path: Path) -> None:
             assert stream.stats["lost"]["timeout"] == 3
         rec.flush()
         assert stream.write(sample(kept), t=float(kept))
+        with pytest.warns(DataLossWarning, match="timeout 3"):
+            rec.close()
     np.testing.assert_array_equal(npz(tmp_path / "s.npz")["data"][:, 0], np.arange(kept + 1))
     (gap,) = proved(tmp_path)["streams"]["s"]["gaps"]
     assert (gap["cause"], gap["count"]) == ("timeout", 3)
@@ -105,7 +109,7 @@ def test_block_gives_up_after_its_timeout(tmp_path: Path) -> None:
 
 def test_pull_form_waits_as_long_as_its_option_says(tmp_path: Path) -> None:
     """``buffer_full_wait_time`` 0 drops at once, more blocks that long and then drops; both are told."""
-    with pytest.warns(DataLossWarning), Recorder(dir=tmp_path, dt=0.01) as rec:
+    with Recorder(dir=tmp_path, dt=0.01) as rec:
         drops = rec.start_recording(
             lambda: SAMPLE, NPZFile("drops.npz", buffer_size=40, buffer_full_wait_time=0)
         )
@@ -119,6 +123,8 @@ def test_pull_form_waits_as_long_as_its_option_says(tmp_path: Path) -> None:
             assert drops.stats["blocked_s"] == 0
             assert drops.stats["lost"]["full"] > 0
             assert waits.stats["lost"]["timeout"] > 0
+        with pytest.warns(DataLossWarning):
+            rec.close()
     streams = proved(tmp_path)["streams"]
     assert streams["drops"]["samples"] >= 40
     assert streams["waits"]["samples"] >= 50
@@ -126,13 +132,15 @@ def test_pull_form_waits_as_long_as_its_option_says(tmp_path: Path) -> None:
 
 def test_a_claim_without_room_is_counted(tmp_path: Path) -> None:
     """The block gets memory that is thrown away, and the loss is counted as one of a write."""
-    with pytest.warns(DataLossWarning), Recorder(dir=tmp_path) as rec:
+    with Recorder(dir=tmp_path) as rec:
         stream = rec.stream("s", NPZFile("s.npz"), like=SAMPLE, buffer_bytes=SMALL)
         with stopped(worker_of(rec)):
             for i in range(100):
                 with stream.claim(t=float(i)) as place:
                     place[:] = i
         lost = stream.stats["lost"]["full"]
+        with pytest.warns(DataLossWarning):
+            rec.close()
     told = proved(tmp_path)["streams"]["s"]
     assert told["lost"] == {"full": lost}
     np.testing.assert_array_equal(npz(tmp_path / "s.npz")["data"][:, 0], np.arange(100 - lost))
@@ -142,7 +150,7 @@ def test_a_claim_without_room_is_counted(tmp_path: Path) -> None:
 
 
 def test_flush_returns_when_the_rows_can_be_read(tmp_path: Path) -> None:
-    """After each flush the CSV that is still open has exactly the rows that were written, and its name says so."""
+    """After each flush the CSV that is still open has exactly the rows that were written."""
     with Recorder(dir=tmp_path) as rec:
         stream = rec.stream("s", CSVFile("s.csv"))
         for i in range(1, 61):
@@ -170,7 +178,7 @@ def test_flush_raises_when_time_is_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sink", [CSVFile("s.csv", async_mode=False), NPZFile("s.npz", async_mode=False)])
 def test_without_async_mode_a_write_waits_for_its_sink(tmp_path: Path, sink: CSVFile | NPZFile) -> None:
-    """After each write or claim the sink has taken the sample: a CSV's row can be read, a file's count is right."""
+    """After each write or claim the sink has taken the sample: a CSV's row can be read."""
     with Recorder(dir=tmp_path) as rec:
         stream = rec.stream("s", sink, like=0.0)
         for i in range(15):

@@ -136,7 +136,9 @@ def receive(sock: socket.socket) -> dict[str, Any]:
     """The next request."""
     parts = b""
     while len(parts) < 4 or len(parts) < 4 + LENGTH.unpack(parts[:4])[0]:
-        parts += sock.recv(1 << 16)
+        if not (part := sock.recv(1 << 16)):
+            raise EOFError("the caller hung up")
+        parts += part
     return decode(parts[4:])
 
 
@@ -343,9 +345,11 @@ def test_no_daemon_is_an_error_that_names_the_socket(path: Path, stale: bool) ->
 def test_a_daemon_that_refuses_the_greeting_is_heard(path: Path) -> None:
     """A daemon of another major version says so, and the caller raises just that."""
     refusal = to_wire(errors.VersionMismatchError("protocol 1, here 2", "update recd"))
-    with daemon(path, lambda sock: answer(sock, ok=False, error=refusal)):
-        with pytest.raises(errors.VersionMismatchError, match="protocol 1, here 2"):
-            Caller(path)
+    with (
+        daemon(path, lambda sock: answer(sock, ok=False, error=refusal)),
+        pytest.raises(errors.VersionMismatchError, match="protocol 1, here 2"),
+    ):
+        Caller(path)
 
 
 def test_a_socket_path_may_have_107_bytes_and_no_more() -> None:

@@ -210,7 +210,8 @@ def test_handles_stay_in_their_process(rec: Recorder) -> None:
 def test_importing_is_light() -> None:
     """Importing the package loads numpy and light parts of the standard library, and says what it is."""
     code = (
-        "import sys, numpy; before = set(sys.modules); import recd_client; new = set(sys.modules) - before;"
+        "import sys, numpy; before = set(sys.modules); from recd_client import *\n"
+        "new = set(sys.modules) - before\n"
         "print(*sorted(m for m in new if m.split('.')[0] not in ('recd_client', 'numpy')))"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(recd_client.__file__).parents[1])}
@@ -219,6 +220,15 @@ def test_importing_is_light() -> None:
              "socket", "ssl", "subprocess", "tempfile"}  # fmt: skip
     assert not set(loaded.stdout.split()) & heavy
     assert (BACKEND, __version__) == ("python", "0.1.0")
+
+
+def test_every_public_name_is_there() -> None:
+    """Names that are loaded on demand are found, listed, and no others are invented."""
+    for name in recd_client.__all__:
+        assert getattr(recd_client, name) is not None
+        assert name in dir(recd_client)
+    with pytest.raises(AttributeError, match="Recoder"):
+        recd_client.Recoder  # noqa: B018  - the attribute is what is looked at
 
 
 def test_losses_are_the_only_warning_of_a_good_run(daemon: FakeDaemon) -> None:
