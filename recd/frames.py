@@ -150,12 +150,13 @@ class VideoRunner(FrameRunner):
 
     def release(self, position: int) -> None:
         """Keep no view of a record before ``position``: its memory is about to be overwritten."""
+        shown = self._last if self._shot is not None and self._shot.repeated else self._frame
+        if self._shot is not None and (shown is None or shown.begin < position):
+            self._shot = replace(self._shot, data=_owned(self._shot.data))
         if self._last is not None and self._last.begin < position:
-            self._last = _own(self._last)
+            self._last = replace(self._last, payload=_owned(self._last.payload))
         if self._frame is not None and self._frame.begin < position:
-            self._frame = _own(self._frame)
-            if self._shot is not None:
-                self._shot = replace(self._shot, data=memoryview(bytes(self._shot.data)))
+            self._frame = replace(self._frame, payload=_owned(self._frame.payload))
 
     @property
     def samples(self) -> int:
@@ -409,6 +410,6 @@ class VideoRunner(FrameRunner):
         self.source.close()
 
 
-def _own(frame: Frame) -> Frame:
-    """The frame with a copy of its pixels."""
-    return replace(frame, payload=memoryview(bytes(frame.payload)))
+def _owned(data: memoryview) -> memoryview:
+    """The same bytes in memory of their own."""
+    return data if isinstance(data.obj, bytes) else memoryview(bytes(data))

@@ -32,23 +32,25 @@ class Process:
     pipe_bytes: int
     delay: int
     pipe: bytearray = field(default_factory=bytearray)
+    half: bytearray = field(default_factory=bytearray)
     queue: deque[bytes] = field(default_factory=deque)
     input_open: bool = True
     code: int | None = None
 
     def take(self, frames: int) -> None:
-        """It encodes up to so many frames, and ends if there is nothing more to come."""
-        for _ in range(frames):
-            if self.code is not None or len(self.pipe) < self.frame_bytes:
-                break
-            self.queue.append(bytes(self.pipe[: self.frame_bytes]))
-            del self.pipe[: self.frame_bytes]
-            if len(self.queue) > self.delay:
-                _write(self.fd, self.queue.popleft())
-        if self.code is None and not self.input_open and len(self.pipe) < self.frame_bytes:
-            for frame in self.queue:
-                _write(self.fd, frame)
-            self.queue.clear()
+        """It reads up to so many frames and encodes them, and ends if there is nothing more to come."""
+        if self.code is not None:
+            return
+        taken = self.pipe[: frames * self.frame_bytes]
+        del self.pipe[: len(taken)]
+        self.half += taken
+        while len(self.half) >= self.frame_bytes:
+            self.queue.append(bytes(self.half[: self.frame_bytes]))
+            del self.half[: self.frame_bytes]
+        ends = not self.input_open and not self.pipe
+        while len(self.queue) > (0 if ends else self.delay):
+            _write(self.fd, self.queue.popleft())
+        if ends:
             self.code = 0
 
     def die(self) -> None:

@@ -132,9 +132,9 @@ def _video(bench: Bench) -> Table:
     encoder = codecs.choose(settings)
     table.notes.append(
         f"Medians of {rounds} rounds of {count} frames with {encoder}, the same arguments and niceness. "
-        "recd: from the first write, as fast as the ring takes them, to the end of `close()`; frames that ffmpeg "
-        "does not keep up with go through the log. ffmpeg alone: from its start to its end, reading a file "
-        "in RAM."
+        "recd: from the first write, as fast as the ring takes them, to the end of `close()`; frames that "
+        "ffmpeg does not keep up with go through the log. ffmpeg alone: from its start to its end, reading "
+        "a file in RAM."
     )
     raw = bench.new_directory() / "frames.raw"
     with raw.open("wb") as file:

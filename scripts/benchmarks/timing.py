@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,11 +90,10 @@ class Costs:
 
 
 def in_turns(rounds: int, ways: Sequence[T]) -> Iterator[T]:
-    """Every way in every round; each round begins with another one, so that none is always first."""
-    for n in range(rounds):
-        first = n % len(ways)
-        yield from ways[first:]
-        yield from ways[:first]
+    """Every way once in every round, in an order of its own: none always follows the same other one."""
+    shuffled = random.Random(9)
+    for _ in range(rounds):
+        yield from shuffled.sample(ways, len(ways))
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0, *, pause_s: float = 0.0005) -> float:

@@ -40,7 +40,7 @@ def blocks() -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("shared_runtime")
-@pytest.mark.parametrize("code", blocks())
+@pytest.mark.parametrize("code", [*blocks()])
 def test_the_python_in_the_documentation_runs(tmp_path: Path, code: str) -> None:
     """Each block is a program: it runs by itself in an empty directory, and says nothing on stderr."""
     ran = subprocess.run(

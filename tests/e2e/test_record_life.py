@@ -181,7 +181,7 @@ class TestWithADaemon:
         assert len([*tmp_path.glob("manifest*.json")]) == 2
 
     def test_threads_may_share_a_stream(self, tmp_path: Path) -> None:
-        """Eight threads write to one stream: each sample is whole, in its thread's order, and none is lost."""
+        """Eight threads write to one stream: each sample is whole, in order, and none is lost."""
         with Recorder(dir=tmp_path) as rec:
             stream = rec.stream("s", NPZFile("s.npz"), like=np.zeros(100))
 
@@ -341,7 +341,7 @@ class TestWithADaemon:
         assert npz(tmp_path / "x.npz")["data"].tolist() == [1.0]
 
     def test_ctrl_c_leaves_complete_files(self, tmp_path: Path) -> None:
-        """SIGINT to a program's whole process group, inside ``with``: all that was written is in its files."""
+        """SIGINT to a whole process group, inside ``with``: all that was written is in its files."""
         code = (
             "import sys; import numpy as np; from recd_client import *\n"
             "with Recorder(dir=sys.argv[1]) as rec:\n"
