@@ -111,12 +111,16 @@ class Link:
     def leave(self, timeout_s: float) -> None:
         """Tell the supervisor that all is finished, and wait until it knows: else it sees a death."""
         self.send({"op": "ended"})
+        self.wait_hung_up(timeout_s)
+
+    def wait_hung_up(self, timeout_s: float) -> None:
+        """Wait until the supervisor, which has understood everything, hangs up."""
         if self._socket is None:
             return
         try:
             self._socket.setblocking(True)
             self._socket.settimeout(timeout_s)
-            while self._socket.recv(1 << 16):  # the supervisor hangs up when it has understood
+            while self._socket.recv(1 << 16):
                 continue
         except OSError:
             log.warning("the supervisor did not acknowledge the end")

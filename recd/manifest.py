@@ -61,7 +61,7 @@ def stream_result(track: Track) -> dict[str, Any]:
         "attempted": max(counters["attempted"], tally["next_seq"]),
         "skipped": counters["skipped"],
         "marks_lost": counters["marks_lost"],
-        "blocked_s": counters["blocked_ns"] / 1e9,
+        "blocked_s": counters["blocked_s"],
         "lost": lost,
         **{k: tally[k] for k in (
             "samples", "bytes", "t_first", "t_last", "step_first", "step_last", "mono_first_ns", "mono_last_ns",

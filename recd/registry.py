@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import deque
@@ -18,6 +19,8 @@ _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
 #: How long after its timeout the answer to a poll may come.
 _GRACE_S: Final = 0.1
+#: How long a worker that is being started may take to join.
+_START_S: Final = 2.0
 
 
 class WorkerGoneError(Exception):
@@ -32,6 +35,7 @@ class WorkerHandle:
     pid: int
     send: Callable[[dict[str, Any]], None]
     ring: Callable[[], object]
+    hang_up: Callable[[], object]
     waiting: dict[int, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     next_id: int = 0
 
@@ -104,10 +108,14 @@ class Group:
 
     async def stop(self, deadline_s: float) -> str:
         """Ask the worker to put everything away; why it could not finish, ``""`` if it did."""
-        if self.handle is None:
+        with contextlib.suppress(asyncio.TimeoutError):  # one that is only starting must not outlive us
+            await asyncio.wait_for(self.joined.wait(), min(deadline_s, _START_S))
+        handle = self.handle
+        if handle is None:
             return self.failed or "it had no worker"
         try:
-            reply = await asyncio.wait_for(self.handle.ask("stop", deadline_s=deadline_s), deadline_s + 5.0)
+            reply = await asyncio.wait_for(handle.ask("stop", deadline_s=deadline_s), deadline_s + 5.0)
+            handle.hang_up()  # it waits for this: else its death could be seen before its words
         except WorkerGoneError:
             return "its worker died"
         except asyncio.TimeoutError:

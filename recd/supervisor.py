@@ -152,7 +152,8 @@ class Supervisor:
         if session is None:
             session = self._load(session_id, Path(str(request["directory"])))
         group = session.group(group_name)
-        handle = WorkerHandle(group_name, connection.pid, connection.send, _bell(str(request["doorbell"])))
+        bell = _bell(str(request["doorbell"]))
+        handle = WorkerHandle(group_name, connection.pid, connection.send, bell, connection.close)
         group.join(handle)
 
         def message(received: dict[str, Any]) -> None:

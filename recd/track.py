@@ -227,11 +227,13 @@ class Track:
             return
         self._space_checked_ns = now
         st = os.statvfs(self.log.directory)
-        if st.f_bavail * st.f_frsize < self.store.reserve_bytes:
+        # Of a small file system, a twentieth: nobody wants a quarter of a RAM disk kept free.
+        reserve = min(self.store.reserve_bytes, st.f_blocks * st.f_frsize // 20)
+        if st.f_bavail * st.f_frsize < reserve:
             self._space_checked_ns = 0
             raise OSError(
                 errno.ENOSPC,
-                f"less than {self.store.reserve_bytes >> 20} MiB of disk left",
+                f"less than {reserve / 1e6:.0f} MB of disk left",
                 str(self.log.directory),
             )
 
@@ -344,14 +346,14 @@ class Track:
             for event in self.journal.events():
                 for loss in event["data"].get("losses", ()):
                     lost[loss["cause"]] = lost.get(loss["cause"], 0) + loss["count"]
-            return {"attempted": tally.next_seq, "lost": lost, "skipped": 0, "marks_lost": 0, "blocked_ns": 0}
+            return {"attempted": tally.next_seq, "lost": lost, "skipped": 0, "marks_lost": 0, "blocked_s": 0.0}
         ring = self.ring
         return {
             "attempted": ring.word("next_seq"),
             "lost": {c: n for c in layout.CAUSES if (n := ring.word(f"lost_{c}_count"))},
             "skipped": ring.word("skipped"),
             "marks_lost": ring.word("marks_lost"),
-            "blocked_ns": ring.word("blocked_ns"),
+            "blocked_s": ring.word("blocked_ns") / 1e9,
         }
 
     def status(self) -> dict[str, Any]:
@@ -369,7 +371,7 @@ class Track:
             "reason": reason,
             **counters,
             "written": counters["attempted"] - lost,
-            "durable": (ring.word("durable_seq") if ring else counters["attempted"]) - lost,
+            "durable": max((ring.word("durable_seq") if ring else counters["attempted"]) - lost, 0),
             "bytes": self.journal.tally.bytes,
             "buffered_bytes": max(ring.word("head") - ring.free_position, 0) if ring else 0,
             "spooled_bytes": self.log.bytes,

@@ -401,6 +401,8 @@ class Worker:
             self._reply(self._stop_id, {"finished": not self.tracks and finishing, "why": why})
         for track in self.tracks.values():
             track.close()
+        if self._stop_id is not None:
+            self.link.wait_hung_up(_FAREWELL_S)
         return True
 
 

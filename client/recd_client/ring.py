@@ -138,8 +138,7 @@ class RingProducer:
         words = self._words
         self.head = words[_INTENT] = words[_HEAD]
         self.next_seq = words[_NEXT_SEQ]
-        self._offset = layout.DATA_OFFSET + self.head % self.capacity_bytes
-        self._fast_end = 0
+        self._fast_end = 0  # the next reservation finds its place anew
 
     def recover(self, seq: int, payload_bytes: int, t: float, mono_ns: int) -> bool:
         """Make the ring whole after an exception anywhere in a write that began at ``next_seq == seq``.

@@ -81,7 +81,7 @@ class Segment:
             raise FileExistsError(errno.EEXIST, "shared memory of that name exists", name) from None
         try:
             _allocate(shm.fd, size)
-            memory = _map(shm.fd, size)
+            memory = mmap.mmap(shm.fd, size)  # of which this process writes one page: the others fill it
             format_segment(memory, capacity_bytes=capacity_bytes, **geometry)
         except BaseException:
             posix_ipc.unlink_shared_memory(name)

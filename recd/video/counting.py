@@ -71,11 +71,6 @@ class FrameCounter(ABC):
     def _take(self, position: int, size_bytes: int) -> int | None:
         """Count the element at ``position`` and return its end; None if it is not wholly there."""
 
-    def sync(self) -> None:
-        """What was counted so far is on the disk and survives a loss of power."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
-
     def close(self) -> None:
         """Let go of the file; the counts stay."""
         if self._fd >= 0:

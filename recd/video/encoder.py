@@ -30,6 +30,8 @@ NICENESS: Final = 5
 _LEAST_PIPE_BYTES: Final = 4096
 _MOST_PIPE_BYTES: Final = 1 << 20
 _LOG_TAIL_BYTES: Final = 4096
+#: Let go of while they ran; each is reaped when it has ended and another one starts or is let go of.
+_released: Final[list[subprocess.Popen[bytes]]] = []
 
 
 class Encoder:
@@ -123,20 +125,12 @@ class Encoder:
             self._padded = self._padder(flat)
         return self._padded
 
-    def detach(self) -> None:
-        """The memory of the frame that :meth:`feed` has begun may be overwritten from now on."""
-        # Nothing to do: feed keeps no view, and takes the rest from wherever the frame lies at its next call.
-
     def confirmed(self) -> int:
         """Number of frames, from the first on, that can be decoded from the file as it is now.
 
         A frame is among them when the next one has been encoded; the last one when ffmpeg has ended.
         """
         return self._counter.count()
-
-    def sync(self) -> None:
-        """What :meth:`confirmed` counted last survives a loss of power."""
-        self._counter.sync()
 
     def finish(self) -> None:
         """End the input: ffmpeg completes the file and ends; see :meth:`poll`.
@@ -167,15 +161,22 @@ class Encoder:
     def close(self) -> None:
         """All descriptors are released; ffmpeg, if it still runs, completes the file by itself."""
         self.finish()
-        self.errors()
+        self._counter.close()
         if self._log_fd >= 0:
+            self.errors()
             os.close(self._log_fd)
             self._log_fd = -1
-        self._counter.close()
+            _released.append(self._process)
+            _reap()
+
+
+def _reap() -> None:
+    _released[:] = [process for process in _released if process.poll() is None]
 
 
 def _start(command: list[str], pipe_bytes: int) -> tuple[subprocess.Popen[bytes], int, int]:
     """Start ffmpeg; returns it, the end of the pipe to write frames to, and the end to read its log from."""
+    _reap()
     frames_out, frames_in = os.pipe2(os.O_CLOEXEC)
     log_out, log_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # full: ffmpeg drops lines and goes on
     try:

@@ -216,13 +216,9 @@ class TestWithADaemon:
     @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
     def test_a_child_process_can_record(self, tmp_path: Path, method: str) -> None:
         """A child of any start method opens a recorder of its own, while its parent records too."""
-        with Recorder(dir=tmp_path / "parent") as rec:
-            rec.log("x", 1.0)
-            child = multiprocessing.get_context(method).Process(target=_record, args=(tmp_path / "child",))
-            child.start()
-            child.join(PATIENCE_S)
-            assert child.exitcode == 0
-            rec.log("x", 2.0)
+        script = tmp_path / "program.py"
+        script.write_text(_PROGRAM_WITH_A_CHILD)
+        subprocess.run([sys.executable, script, method, tmp_path], check=True, timeout=PATIENCE_S)
         proved(tmp_path / "child")
         assert npz(tmp_path / "child/y.npz")["data"].tolist() == [*range(10)]
         assert npz(tmp_path / "parent/x.npz")["data"].tolist() == [1.0, 2.0]
@@ -266,8 +262,6 @@ class TestWithADaemon:
         assert summary.files == [tmp_path / "a.npz", tmp_path / "c.mp4"]
         assert "walk" not in str(summary)
         assert "a: 10 samples -> a.npz" in str(summary)
-        for stats in rec.stats().values():
-            assert stats["buffered_bytes"] == 0 or stats["state"] == "finishing"
 
     def test_a_session_without_streams_and_a_stream_without_samples_end_well(self, tmp_path: Path) -> None:
         """No stream: a manifest that says so. A declared stream without a sample: an empty, complete file."""
@@ -384,11 +378,25 @@ class TestWithADaemon:
         assert numbers(tmp_path / "c.mp4") == [*range(30)]
 
 
-def _record(directory: Path) -> None:
-    """In a child: a recording of its own."""
+_PROGRAM_WITH_A_CHILD = """
+import multiprocessing, sys
+from recd_client import Recorder
+
+def record(directory):
     with Recorder(dir=directory) as rec:
         for i in range(10):
             rec.log("y", i)
+
+if __name__ == "__main__":
+    method, directory = sys.argv[1:]
+    with Recorder(dir=directory + "/parent") as rec:
+        rec.log("x", 1.0)
+        child = multiprocessing.get_context(method).Process(target=record, args=(directory + "/child",))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        rec.log("x", 2.0)
+"""
 
 
 def _use(rec: Recorder, stream: Any) -> None:

@@ -99,15 +99,17 @@ class RingMachine(RuleBasedStateMachine):
         return self.clock / 8, self.clock
 
     def _reserve(self, size: int) -> int:
-        """A place, or -1: then the ring is full by any measure, and nothing else changes."""
-        head, free = self.producer.head, self.consumer.free_position
-        offset = self.producer.reserve(size)
-        if offset < 0:
-            told = padded(64 + 72 * len(self.model.pending))
-            room = self.producer.capacity_bytes - layout.CONTROL_RESERVE_BYTES - (head - free)
-            assert room < 2 * (size + told)
-            assert self.producer.head == head
-        else:
+        """A place if the record fits behind what must precede it, else -1, and nothing changes."""
+        producer, head = self.producer, self.producer.head
+        end = self.consumer.free_position + producer.capacity_bytes - layout.CONTROL_RESERVE_BYTES
+        need = size + (padded(64 + 72 * len(self.model.pending)) if self.model.pending else 0)
+        left = producer.capacity_bytes - head % producer.capacity_bytes
+        if need > left:
+            need += left
+        offset = producer.reserve(size)
+        assert (offset >= 0) == (head + need <= end)
+        assert producer.head == (head + need - size if offset >= 0 else head)
+        if offset >= 0:
             self.model.tell()
         return offset
 

@@ -27,7 +27,9 @@ FIXED = 20
 class Reader:
     """Reads a ring as a worker does, and checks every sample against the pattern."""
 
-    def __init__(self, segment: Segment, bell: Doorbell, producer: subprocess.Popen[bytes], fixed: int) -> None:
+    def __init__(
+        self, segment: Segment, bell: Doorbell, producer: subprocess.Popen[bytes], fixed: int
+    ) -> None:
         self.segment = segment
         self.ring = RingConsumer(segment.memory)
         self.bell = bell
@@ -121,7 +123,7 @@ def reading(count: int, fixed: int, policy: str) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("fixed", [FIXED, 0], ids=["fixed", "varying"])
 def test_fifty_thousand_records_arrive_whole_and_in_order(fixed: int) -> None:
-    """A producer that waits for room loses nothing: every byte of every sample arrives, a thousand laps long."""
+    """A producer that waits for room loses nothing: every byte of every sample arrives."""
     with reading(50_000, fixed, "wait") as r:
         r.read()
         assert r.closed
@@ -140,7 +142,7 @@ def test_a_dropping_producer_and_its_reader_agree_on_every_number(fixed: int) ->
 
 
 def test_a_killed_producer_leaves_only_whole_records() -> None:
-    """SIGKILL in the middle of writing: all that was published is whole, and at most one attempt is in flight."""
+    """SIGKILL in the middle of writing: all records are whole, and at most one attempt is in flight."""
     for wanted in (1, 500, 1000):
         with reading(10**9, FIXED, "wait") as r:
             r.read(until_samples=wanted)

@@ -19,7 +19,8 @@ from rings import CLOSE, DATA, LOSS, MARK, PAD, Record, padded, parse, payload_o
 #: Of a fixed sample: 72 bytes take a record of 192.
 PAYLOAD, STRIDE = 72, 192
 START = 3 * 2**40
-LOSSES = bytes(2 * layout.LOSS_ENTRY.size)
+#: As long as a sample: only its type tells a record of losses from one.
+LOSSES = bytes(layout.LOSS_ENTRY.size)
 ENDING = bytes(layout.CLOSE_PREFIX.size + layout.LOSS_ENTRY.size)
 
 Item = records.Run | records.Control
@@ -272,6 +273,17 @@ def test_a_record_of_another_position_is_refused() -> None:
     """A whole record of an earlier lap proves itself to be one."""
     with pytest.raises(RingDamagedError, match="no valid record header"):
         list(records.split(memoryview(build([sample(0)], START)), START + 2**20, STRIDE, PAYLOAD))
+
+
+@pytest.mark.parametrize("stride", [STRIDE, 0])
+@pytest.mark.parametrize(("field", "value"), [("magic", 0), ("position", START), ("type", 3)])
+def test_a_sealed_header_that_does_not_belong_there_is_refused(field: str, value: int, stride: int) -> None:
+    """Magic, position and type are proved beside the checksum, in a run as well as alone."""
+    region = bytearray(build([sample(1), sample(2), sample(3)]))
+    head = np.frombuffer(region, layout.HEADER_DTYPE, 1, STRIDE)
+    head[field] = value
+    head["crc"] = zlib.crc32(region[STRIDE + 4 : STRIDE + 64])
+    assert [r.seq for r in found(bytes(region), until_damage(region, stride))] == [1]
 
 
 def contained(region: bytes | bytearray, items: Iterable[Item]) -> None:

@@ -86,6 +86,20 @@ def test_an_aborted_reservation_leaves_no_trace() -> None:
     assert [(r.position, r.seq) for r in published(consumer)] == [(0, 0)]
 
 
+def test_after_an_exception_the_words_are_believed() -> None:
+    """Made whole, a producer goes on at the published head, whatever it was about to write."""
+    producer, consumer = new_pair()
+    put(producer, b"before")
+    producer.reserve(1024)
+    producer.resync()
+    assert consumer.word("intent_end") == consumer.word("head") == 128
+    put(producer, b"after")
+    assert [(r.position, r.seq, r.payload) for r in published(consumer)] == [
+        (0, 0, b"before"),
+        (128, 1, b"after"),
+    ]
+
+
 def test_reading_frees_nothing_and_freeing_is_what_makes_room() -> None:
     """The read position and the free position are two things."""
     producer, consumer = new_pair()

@@ -111,6 +111,31 @@ def test_a_loss_goes_across_the_end_of_a_lap_with_its_sample() -> None:
     assert [r.kind for r in published(consumer)] == [DATA, PAD, LOSS, DATA]
 
 
+def test_a_loss_and_its_sample_may_fill_a_lap_exactly() -> None:
+    """Where both just fit before the end there is nothing to pad."""
+    producer, consumer = new_pair()
+    for _ in range(15):
+        put(producer, bytes(KIB_PAYLOAD))
+        taken(consumer)
+    producer.lose("full", 1, 0.0, 0)
+    put(producer, bytes(KIB_PAYLOAD - 192))
+    put(producer, b"")
+    found = published(consumer)
+    assert [(r.kind, r.position % MIN_CAPACITY, r.size) for r in found] == [
+        (LOSS, 15 * 1024, 192),
+        (DATA, 15 * 1024 + 192, 832),
+        (DATA, 0, 64),
+    ]
+
+
+def test_a_lost_attempt_gives_its_reservation_back() -> None:
+    """Nothing is announced any more once the attempt that had a place is counted as lost."""
+    producer, consumer = new_pair()
+    producer.reserve(1024)
+    producer.lose("interrupted", KIB_PAYLOAD, 0.0, 0)
+    assert consumer.word("intent_end") == consumer.head() == 0
+
+
 def test_the_close_tells_the_losses_that_no_record_told() -> None:
     """Losses at the very end are not forgotten: the close carries them."""
     producer, consumer = new_pair()

@@ -302,6 +302,22 @@ def test_an_encoder_leaves_no_descriptor_behind(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_an_ffmpeg_that_was_let_go_of_finishes_its_file_and_leaves_no_zombie(tmp_path: Path) -> None:
+    """``close`` does not wait; the process is reaped when the next one is let go of."""
+    first = Encoder(tmp_path / "first.mp4", settings(), "libx264")
+    feed(first, 9)
+    os.kill(first.pid, signal.SIGSTOP)
+    first.close()
+    os.kill(first.pid, signal.SIGCONT)
+    assert wait_gone(first.pid, first.ticks, PATIENCE_S)
+    assert numbers(first.path) == expected(0, 9)
+    second = Encoder(tmp_path / "second.mp4", settings(), "libx264")
+    second.kill()
+    second.close()
+    assert not Path(f"/proc/{first.pid}").exists()
+    assert wait_gone(second.pid, second.ticks, PATIENCE_S)
+
+
 def test_a_frame_of_the_wrong_size_is_refused(encoder: Encoder) -> None:
     """Nothing of it goes in: the frames after it stay whole."""
     with pytest.raises(SchemaError, match=r"3071 bytes, expected 3072"):
