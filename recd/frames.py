@@ -41,6 +41,7 @@ from .runner import SinkContext
 from .shots import Shot, ShotIndex, frames_table, place_behind, tally_of
 from .source import Frame, RecordSource
 from .video import files, pixels
+from .video.counting import is_complete
 from .video.settings import VideoSettings
 
 _SLICE_FRAMES: Final = 4
@@ -342,7 +343,8 @@ class VideoRunner(FrameRunner):
         pieces = [Path(p["path"]) for p in part.details["pieces"] if p["count"] > 0]
         final = self.naming.final_path(part.number)
         path, suffix = pieces[0], final.suffix.lower()
-        as_it_is = len(pieces) == 1 and self._retimed is None and path.suffix == suffix
+        plain = path.suffix == suffix and (not path.exists() or is_complete(path))
+        as_it_is = len(pieces) == 1 and self._retimed is None and plain
         if not as_it_is:
             path = path.with_name(f"{path.stem}-joined{suffix}")
         if not part.path or path.exists():

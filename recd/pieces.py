@@ -37,6 +37,7 @@ class Piece:
 
     path: str
     first: int
+    encoder: str = ""
     pid: int = 0
     ticks: int = 0
     count: int = -1
@@ -102,8 +103,8 @@ class Pieces:
 
     @property
     def encoder_name(self) -> str | None:
-        """What ffmpeg calls the encoder; None before there was one."""
-        return None if self._choice is None else self._choice.result
+        """What ffmpeg calls the part's encoder, one for all pieces, as they must join; None before there was one."""
+        return self.known[0].encoder if self.known else None
 
     @property
     def size_bytes(self) -> int:
@@ -143,31 +144,38 @@ class Pieces:
 
     def _start(self, path: Path, number: int) -> bool:
         """Start an ffmpeg once its codec is known; False while that is being found out."""
-        if self._choice is None:
-            self._choice = self._finisher.submit(lambda job: codecs.choose(self._settings, path.suffix))
-        if not self._choice.done.is_set():
+        encoder_name = self.encoder_name or self._choose(path.suffix)
+        if encoder_name is None:
             return False
-        if (error := self._choice.error) is not None:
-            self._choice = None
-            raise error
         st = os.statvfs(path.parent)
         if st.f_bavail * st.f_frsize < _LEAST_FREE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if self.known:
             path = path.with_name(f"{path.stem}-{len(self.known)}{path.suffix}")
-        piece = Piece(str(path), number)
+        piece = Piece(str(path), number, encoder_name)
         self.known.append(piece)
         try:
             self._put()  # before the process is there: a successor must know of its file
         except OSError:
             self.known.pop()
             raise
-        self._encoder = Encoder(path, self._settings, self._choice.result)
+        self._encoder = Encoder(path, self._settings, encoder_name)
         piece.pid, piece.ticks = self._encoder.pid, self._encoder.ticks
         self._told = self._finished = False
         self._confirmed = 0
         self._moved_ns = self._now_ns()
         return True
+
+    def _choose(self, suffix: str) -> str | None:
+        """The encoder for a part's first piece; None while it is being found out."""
+        if self._choice is None:
+            self._choice = self._finisher.submit(lambda job: codecs.choose(self._settings, suffix))
+        if not self._choice.done.is_set():
+            return None
+        if (error := self._choice.error) is not None:
+            self._choice = None
+            raise error
+        return str(self._choice.result)
 
     def look(self) -> bool:
         """Now and then: what decodes by now, and whether ffmpeg lives and moves; whether anything changed."""

@@ -37,7 +37,7 @@ class Loss(NamedTuple):
     cause: str
     first_seq: int
     last_seq: int
-    count: int
+    samples: int
     size_bytes: int
     t_first: float
     t_last: float
@@ -138,7 +138,8 @@ def fill(producer: RingProducer, payload_bytes: int = 1000) -> int:
 
 def published(consumer: RingConsumer) -> list[Record]:
     """All that was published and not read, PAD included; moves the read position, frees nothing."""
-    head, found = consumer.head(), []
+    head = consumer.head()
+    found: list[Record] = []
     while consumer.position < head:
         region = consumer.region(consumer.position, head)
         found += parse(region, consumer.position)

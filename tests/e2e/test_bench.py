@@ -17,7 +17,7 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_group_is_measured_printed_and_written_as_json(tmp_path: Path) -> None:
-    """Every row of the table is in the JSON, with its bar; the daemons it started are gone, and their files."""
+    """Every row of the table is in the JSON, with its bar; nothing is left of the daemon and the files."""
     room, report = tmp_path / "room", tmp_path / "bench.json"
     room.mkdir()
     ran = bench("--quick", "--dir", room, "--json", report, "memory")

@@ -62,7 +62,7 @@ class Model:
     def lose(self, cause: str, size: int, t: float, mono_ns: int) -> None:
         first = self.pending.get(cause, Loss(cause, self.attempts, 0, 0, 0, t, t, mono_ns, mono_ns))
         self.pending[cause] = first._replace(
-            last_seq=self.attempts, count=first.count + 1, size_bytes=first.size_bytes + size,
+            last_seq=self.attempts, samples=first.samples + 1, size_bytes=first.size_bytes + size,
             t_last=t, mono_last_ns=mono_ns,
         )  # fmt: skip
         self.lost[cause] += 1

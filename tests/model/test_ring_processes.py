@@ -79,10 +79,10 @@ class Reader:
             self.closed = True
             _, _, told = closing(item.payload)
         for loss in told:
-            assert (loss.first_seq, loss.last_seq - loss.first_seq + 1) == (self.next_seq, loss.count)
+            assert (loss.first_seq, loss.last_seq - loss.first_seq + 1) == (self.next_seq, loss.samples)
             assert (loss.mono_first_ns, loss.mono_last_ns) == (loss.first_seq, loss.last_seq)
-            self.lost += loss.count
-            self.next_seq += loss.count
+            self.lost += loss.samples
+            self.next_seq += loss.samples
         assert item.seq == self.next_seq or item.kind == layout.PAD
 
     def _samples(self, region: memoryview, run: records.Run) -> None:

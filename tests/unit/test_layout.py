@@ -97,7 +97,7 @@ def test_the_record_header_stands_where_version_1_0_put_it() -> None:
     """Every field of a record header has its released offset, and header and dtype are one and the same."""
     fields = layout.HEADER_DTYPE.fields
     assert fields is not None
-    assert {name: offset for name, (_, offset) in fields.items()} == HEADER_1_0
+    assert {name: at[1] for name, at in fields.items()} == HEADER_1_0
     assert layout.HEADER_DTYPE.itemsize == layout.HEADER_SEAL.size == layout.HEADER_BYTES == LINE
 
 

@@ -279,7 +279,7 @@ def check_accounts(scene: Scene) -> None:
     told = [loss for r in scene.found if r.kind == LOSS for loss in losses(r.payload)] + closing(
         close.payload
     )[2]
-    counts = {c: sum(loss.count for loss in told if loss.cause == c) for c in layout.CAUSES}
+    counts = {c: sum(loss.samples for loss in told if loss.cause == c) for c in layout.CAUSES}
     assert counts == scene.producer.lost()
     sizes = {c: sum(loss.size_bytes for loss in told if loss.cause == c) for c in layout.CAUSES}
     assert sizes == {c: scene.producer.word(f"lost_{c}_bytes") for c in layout.CAUSES}

@@ -13,6 +13,7 @@ from rings import (
     DATA,
     LOSS,
     MARK,
+    MIN_CAPACITY,
     PAD,
     Loss,
     closing,
