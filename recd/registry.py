@@ -14,6 +14,10 @@ from typing import Any, Final
 
 from recd_client.errors import NoSuchSessionError, WorkerError
 
+#: The group whose worker also keeps the session; each stream with a video has a group of its own.
+MAIN_GROUP: Final = "main"
+#: Exit code of a worker that found its group served by another.
+EXIT_LOCKED: Final = 75
 #: A worker that dies so often within the window is not started again.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
@@ -175,6 +179,8 @@ class Session:
     groups: dict[str, Group] = field(default_factory=dict)
     streams: dict[str, str] = field(default_factory=dict)  # stream -> group
     closing: bool = False
+    #: Done when the session's worker has begun it; None for a session that was taken up.
+    opened: asyncio.Future[None] | None = None
 
     def group(self, name: str) -> Group:
         """The group of that name, made if need be."""
@@ -193,6 +199,10 @@ class Registry:
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
+
+    def forget(self, session: Session) -> None:
+        """The session has ended, or never began."""
+        self.sessions.pop(session.session, None)
 
     def find(self, session: Any) -> Session:
         """The session of that id.

@@ -32,9 +32,8 @@ from recd_client.schema import Schema
 
 from . import places, sinks
 from .log import sync_directory
+from .registry import MAIN_GROUP
 
-#: The group whose worker also keeps the session; each stream with a video has a group of its own.
-MAIN_GROUP: Final = "main"
 #: A ring holds some milliseconds of a loop that does nothing but write, seconds of any simulation: room
 #: for the pauses that a busy machine imposes on the worker. With many streams each gets less.
 ARRAY_RING_BYTES: Final = 8 << 20

@@ -17,8 +17,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-import multiprocess
-
 from recd_client import process, shm
 from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from recd_client.errors import (
@@ -32,14 +30,11 @@ from recd_client.errors import (
 )
 
 from . import __version__, index, paths
-from .registry import Group, Registry, Session, WorkerHandle, new_session_id
+from .nursery import Nursery
+from .registry import MAIN_GROUP, Registry, Session, WorkerHandle, new_session_id
 from .server import Connection, Server
 
-MAIN_GROUP: Final = "main"
 MAX_SESSIONS: Final = 1024
-#: Exit code of a worker that found its group served by another.
-EXIT_LOCKED: Final = 75
-_LOCK_RETRY_S: Final = 0.5
 _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
 _DURABILITY: Final = ("process", "interval", "strict")
@@ -62,93 +57,19 @@ class Supervisor:
         self.registry = Registry()
         self.server = Server(runtime / "recd.sock", self.handle)
         self.started_unix_s = time.time()
-        self.stopping = asyncio.Event()
-        self._context: Any = multiprocess.get_context("forkserver")
-        self._opening: dict[str, asyncio.Future[None]] = {}
-        self._watched: dict[int, int] = {}  # pid -> pidfd
+        self.nursery = Nursery(runtime, self.registry)
         self._tasks: set[asyncio.Task[Any]] = set()
-
-    # --- workers -------------------------------------------------------------------------------
-    def warm_up(self) -> None:
-        """Start the fork server, which imports what workers need once."""
-        self._context.set_forkserver_preload(["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz",
-                                              "recd.sinks.hdf5"])  # fmt: skip
-        from multiprocess import forkserver
-
-        forkserver.ensure_running()
-
-    def start_worker(self, session: Session, group: Group, create: dict[str, Any] | None = None) -> None:
-        """Fork a worker for a group; it reports by joining."""
-        from .worker import main
-
-        child = self._context.Process(
-            target=main,
-            args=(str(self.runtime), str(session.directory), session.session, group.name, create),
-            name=f"recd {session.name}/{group.name}",
-        )
-        child.start()
-
-        def died() -> None:
-            child.join(1.0)
-            self._worker_died(session, group, child.pid, child.exitcode)
-
-        self._watch(child.pid, died)
-
-    def _watch(self, pid: int, died: Callable[[], None]) -> None:
-        """Call ``died`` once when the process ends."""
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            asyncio.get_running_loop().call_soon(died)
-            return
-        loop = asyncio.get_running_loop()
-        self._watched[pid] = fd
-
-        def ended() -> None:
-            loop.remove_reader(fd)
-            os.close(fd)
-            self._watched.pop(pid, None)
-            died()
-
-        loop.add_reader(fd, ended)
-
-    def _worker_died(self, session: Session, group: Group, pid: int, exit_code: int | None = None) -> None:
-        """A worker ended: as it should, or it needs a successor."""
-        group.leave(pid)
-        opening = self._opening.pop(session.session, None)
-        if opening is not None and not opening.done():
-            opening.set_exception(WorkerError("the session's worker died while it began", "see the daemon's log"))
-            self.registry.sessions.pop(session.session, None)
-        elif group.ended or self.stopping.is_set():
-            if all(g.ended for g in session.groups.values()):
-                self.registry.sessions.pop(session.session, None)
-        elif group.handle is not None:
-            return  # another one, which outlived the last supervisor, serves the group
-        elif exit_code == EXIT_LOCKED:
-            # Its holder will join, or die: look again then.
-            asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._replace_worker, session, group)
-        else:
-            log.warning("session %s: worker %d of group %s died", session.session, pid, group.name)
-            if group.may_restart():
-                self.start_worker(session, group)
-            else:
-                log.error("session %s: group %s: %s", session.session, group.name, group.failed)
-
-    def _replace_worker(self, session: Session, group: Group) -> None:
-        if group.handle is None and not group.ended and not self.stopping.is_set():
-            self.start_worker(session, group)
 
     def _join(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """A worker says whom it serves; from now on its connection is its voice."""
         session_id, group_name = str(request["session"]), str(request["group"])
-        opening = self._opening.pop(session_id, None)
-        if "error" in request:
-            self.registry.sessions.pop(session_id, None)
-            if opening is not None:
-                opening.set_exception(from_wire(request["error"]))
-            return {}
         session = self.registry.sessions.get(session_id)
         fresh = session is None
+        if "error" in request:
+            if session is not None and session.opened is not None:
+                session.opened.set_exception(from_wire(request["error"]))
+                self.registry.forget(session)
+            return {}
         if session is None:
             session = self._load(session_id, Path(str(request["directory"])))
         group = session.group(group_name)
@@ -164,10 +85,9 @@ class Supervisor:
                 handle.answered(received)
 
         connection.on_message = message
-        if connection.pid not in self._watched:
-            self._watch(connection.pid, lambda: self._worker_died(session, group, connection.pid))
-        if opening is not None:
-            opening.set_result(None)
+        self.nursery.adopt(session, group, connection.pid)
+        if session.opened is not None and not session.opened.done():
+            session.opened.set_result(None)
         if fresh:
             log.info("session %s: worker of group %s joined again", session_id, group_name)
         return {}
@@ -216,7 +136,7 @@ class Supervisor:
         log.info("session %s: taking it up in %s", session_id, directory)
         for group in list(session.groups.values()):
             # A worker that outlived the last supervisor still holds the lock; then this one leaves.
-            self.start_worker(session, group)
+            self.nursery.start(session, group)
         return session
 
     # --- requests --------------------------------------------------------------------------------
@@ -241,7 +161,7 @@ class Supervisor:
         return await operation[op](connection, request)
 
     async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        if self.stopping.is_set() or len(self.registry.sessions) >= MAX_SESSIONS:
+        if self.nursery.closed or len(self.registry.sessions) >= MAX_SESSIONS:
             raise LimitError(f"at most {MAX_SESSIONS} sessions, none while stopping", "see: recd status")
         for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
             if request.get(field) not in allowed:
@@ -265,9 +185,9 @@ class Supervisor:
         }  # fmt: skip
         session = Session(session_id, name, directory, connection.pid, ticks, time.time())
         self.registry.sessions[session_id] = session
-        self._opening[session_id] = ready = asyncio.get_running_loop().create_future()
-        self.start_worker(session, session.group(MAIN_GROUP), spec)
-        await ready
+        session.opened = asyncio.get_running_loop().create_future()
+        self.nursery.start(session, session.group(MAIN_GROUP), spec)
+        await session.opened
         return {"session": session_id, "directory": str(directory)}
 
     async def _resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -290,7 +210,7 @@ class Supervisor:
         session.streams[str(request["stream"])] = group_name
         if group_name != MAIN_GROUP and group_name not in session.groups:
             # The ring is there: the client may write while the worker comes up.
-            self.start_worker(session, session.group(group_name))
+            self.nursery.start(session, session.group(group_name))
         return reply
 
     async def _flush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -391,7 +311,7 @@ class Supervisor:
 
     async def stop_workers(self, deadline_s: float) -> dict[str, Any]:
         """Ask all workers to put everything away; tells what they could not finish."""
-        self.stopping.set()
+        self.nursery.closed = True
         finished: list[str] = []
         unfinished: list[dict[str, str]] = []
 
@@ -417,14 +337,14 @@ class Supervisor:
         await self.server.start()
         ready()
         log.info("recd %s is ready, pid %d, socket %s", __version__, os.getpid(), self.runtime / "recd.sock")
-        self.warm_up()
+        self.nursery.warm_up()
         self.adopt()
         await self.stopped.wait()
         await self.server.stop()
         log.info("stopped")
 
     def _on_signal(self) -> None:
-        if self.stopping.is_set():
+        if self.nursery.closed:
             return
 
         async def stop() -> None:

@@ -38,8 +38,8 @@ from .link import Link
 from .pace import Pace
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .session import MAIN_GROUP, GroupLock, SessionStore, doorbell_name
-from .supervisor import EXIT_LOCKED
+from .registry import EXIT_LOCKED, MAIN_GROUP
+from .session import GroupLock, SessionStore, doorbell_name
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05

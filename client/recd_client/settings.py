@@ -14,6 +14,8 @@ from .options import DEFAULT_WAIT_S, NPZFile, SinkOptions, VideoFile
 from .schema import Schema
 
 DEFAULT_FPS: Final = 30
+#: The policies that a producer knows; that of giving up the oldest samples would be the worker's.
+OVERFLOW: Final = ("drop_newest", "block")
 #: A 2-D array below this size is data, not a picture that happens to be uint8.
 _LEAST_IMAGE_SIDE: Final = 16
 
@@ -28,7 +30,7 @@ class StreamSettings:
         Empty: chosen by the first sample.
     hz : float or None
         Samples kept per second of stream time.
-    overflow : {"drop_newest", "block", "drop_oldest"}
+    overflow : {"drop_newest", "block"}
     timeout_s : float or None
         For ``block`` and for sinks with ``async_mode=False``.
     buffer_bytes : int or None
@@ -77,7 +79,7 @@ def stream_settings(
     settings = StreamSettings(
         checked_sinks(sinks),
         None if hz is None else checks.positive("hz", hz, unit="samples per second"),
-        checks.one_of("overflow", overflow, layout.POLICIES),
+        checks.one_of("overflow", overflow, OVERFLOW),
         None if timeout is None else checks.positive("timeout", timeout, unit="seconds", zero=True),
         None if buffer_bytes is None else checks.size_bytes("buffer_bytes", buffer_bytes),
         units=checked_units(units),

@@ -206,7 +206,8 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
     OutputError
         What is kept of it cannot be read.
     """
-    from ..session import MAIN_GROUP, SessionStore
+    from ..registry import MAIN_GROUP
+    from ..session import SessionStore
 
     try:
         store = SessionStore(directory, session)

@@ -1,0 +1,120 @@
+"""The life of workers: forked from a warm server, watched by pidfd, replaced when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import multiprocess
+
+from recd_client.errors import WorkerError
+
+from .registry import EXIT_LOCKED, Group, Registry, Session
+
+#: What the fork server imports once, for all workers.
+_PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz", "recd.sinks.hdf5"]
+_LOCK_RETRY_S: Final = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Nursery:
+    """Keeps one worker alive for each group; used in the supervisor's loop.
+
+    Parameters
+    ----------
+    runtime : Path
+        The runtime directory.
+    registry : Registry
+    """
+
+    def __init__(self, runtime: Path, registry: Registry) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._context: Any = multiprocess.get_context("forkserver")
+        self._watched: set[int] = set()
+        #: Whoever dies from now on is not replaced.
+        self.closed = False
+
+    def warm_up(self) -> None:
+        """Start the fork server."""
+        from multiprocess import forkserver
+
+        self._context.set_forkserver_preload(_PRELOAD)
+        forkserver.ensure_running()
+
+    def start(self, session: Session, group: Group, create: dict[str, Any] | None = None) -> None:
+        """Fork a worker for a group; it reports by joining. ``create`` describes a session to begin."""
+        child = self._context.Process(
+            target=_work,
+            args=(str(self._runtime), str(session.directory), session.session, group.name, create),
+            name=f"recd {session.name}/{group.name}",
+        )
+        child.start()
+
+        def died() -> None:
+            child.join(1.0)
+            self._died(session, group, child.pid, child.exitcode)
+
+        self._watch(child.pid, died)
+
+    def adopt(self, session: Session, group: Group, pid: int) -> None:
+        """Watch a worker that joined, if it is not watched since it was started."""
+        if pid not in self._watched:
+            self._watch(pid, lambda: self._died(session, group, pid, None))
+
+    def _watch(self, pid: int, died: Callable[[], None]) -> None:
+        """Call ``died`` once when the process ends."""
+        loop = asyncio.get_running_loop()
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            loop.call_soon(died)
+            return
+        self._watched.add(pid)
+
+        def ended() -> None:
+            loop.remove_reader(fd)
+            os.close(fd)
+            self._watched.discard(pid)
+            died()
+
+        loop.add_reader(fd, ended)
+
+    def _died(self, session: Session, group: Group, pid: int, exit_code: int | None) -> None:
+        """A worker ended: as it should, or it needs a successor."""
+        group.leave(pid)
+        if session.opened is not None and not session.opened.done():
+            session.opened.set_exception(
+                WorkerError("the session's worker died while it began", "see the daemon's log")
+            )
+            self._registry.forget(session)
+        elif group.ended or self.closed:
+            if all(g.ended for g in session.groups.values()):
+                self._registry.forget(session)
+        elif group.handle is not None:
+            return  # another one, which outlived the last supervisor, serves the group
+        elif exit_code == EXIT_LOCKED:
+            # Its holder will join, or die: look again then.
+            asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._start_again, session, group)
+        else:
+            log.warning("session %s: worker %d of group %s died", session.session, pid, group.name)
+            if group.may_restart():
+                self.start(session, group)
+            else:
+                log.error("session %s: group %s: %s", session.session, group.name, group.failed)
+
+    def _start_again(self, session: Session, group: Group) -> None:
+        if group.handle is None and not group.ended and not self.closed:
+            self.start(session, group)
+
+
+def _work(*arguments: Any) -> None:
+    """Body of a worker process; what it needs is imported there, not in the supervisor."""
+    from .worker import main
+
+    main(*arguments)
