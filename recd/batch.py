@@ -92,7 +92,9 @@ class Batch:
             if isinstance(column, Varying):
                 ends = np.concatenate([[0], np.cumsum(column.lengths)])
                 start, stop, _ = rows.indices(len(self))
-                columns[name] = Varying(column.values[ends[start] : ends[max(start, stop)]], column.lengths[rows])
+                columns[name] = Varying(
+                    column.values[ends[start] : ends[max(start, stop)]], column.lengths[rows]
+                )
             else:
                 columns[name] = column[rows]
         return Batch(self.schema, self.seq[rows], self.t[rows], self.step[rows], self.mono_ns[rows], columns)

@@ -104,6 +104,8 @@ class DirectTrack(Track):
         """Log frames that are not safe while they fill half the ring, or somebody waits for them."""
         ring.position = max(ring.position, self.frames.safe)
         wanted = min(max(self.end - ring.capacity_bytes // 2, self.flush_to), self.end)
+        if self.frames.state == "failed":  # nobody else keeps them
+            wanted = self.end
         if ring.position < wanted and self._resting():
             return False
         did = ring.position < wanted
@@ -158,6 +160,13 @@ class DirectTrack(Track):
     @property
     def _told(self) -> int:
         return self.log.end
+
+    @property
+    def drained(self) -> bool:
+        """See :class:`~recd.track.Track`; what a video that was given up has not, must be in the log."""
+        ring = self.ring
+        kept = self.frames.state != "failed" or ring is None or ring.position >= self.end
+        return super().drained and (kept or self.state == "damaged")
 
     def safe(self, position: int) -> bool:
         """See :class:`~recd.track.Track`."""

@@ -30,11 +30,11 @@ from typing import Any, Final
 import numpy as np
 
 from recd_client.options import Split, VideoFile, as_frame_rate
-from recd_client.settings import DEFAULT_FPS
 
 from .batch import DISCARD, RESET, Event
 from .direct import FrameRunner
 from .finisher import Job
+from .fit import settings_of
 from .parts import Part, seal
 from .pieces import Piece, Pieces
 from .runner import SinkContext
@@ -42,7 +42,6 @@ from .shots import Shot, ShotIndex, frames_table, place_behind, tally_of
 from .source import Frame, RecordSource
 from .video import files, pixels
 from .video.counting import is_complete
-from .video.settings import VideoSettings
 
 _SLICE_FRAMES: Final = 4
 #: What is written down of a part for a successor, and tells users nothing.
@@ -66,13 +65,14 @@ class VideoRunner(FrameRunner):
         self._convert = (
             None if options.scale is None else pixels.ByteConverter(field.shape, field.dtype, options.scale)
         )
-        self._settings = VideoSettings.of(self._shape, options.frame_rate or Fraction(DEFAULT_FPS), options)
+        self._settings = settings_of(options, context.schema)
         #: Another rate for the finished files, if one was asked for at the end.
         self._retimed: Fraction | None = None
         self._index = ShotIndex(self._path("frames", 0))
         self._pieces = Pieces(self._settings, context.finisher, context.now_ns, self._put_part)
         #: Where the part ends and the number of the sample behind it, while ffmpeg completes its file.
         self._roll_to: tuple[int, int] | None = None
+        self._astray = False  # whether a piece was counted, and this runner did not go back to its end yet
         self._fed = 0
         self._unsafe: deque[int] = deque()  # where to read again for each frame that does not decode yet
         self._frame: Frame | None = None  # the one being fed
@@ -183,8 +183,11 @@ class VideoRunner(FrameRunner):
         if self._pieces.waiting:
             if not self._pieces.count():
                 return did
-            self._put_part()
+            self._astray = True
+        if self._astray:
             self._go_back()
+            self._put_part()
+            self._astray = False
             return True
         if self._roll_to is not None:
             return self._close(*self._roll_to) or did
@@ -310,7 +313,6 @@ class VideoRunner(FrameRunner):
 
     def _discard(self, behind: int, next_seq: int) -> None:
         """Drop the running part; the next one takes its number."""
-        self._forget()
         self._index.close()
         # Its frames count as samples of the stream. Met again after a kill, the first time told them all.
         discarded = self._path("discarded", behind)

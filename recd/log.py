@@ -262,10 +262,9 @@ class LogReader:
         return begins[at] if at < len(begins) else None
 
     def _open(self, begin: int) -> None:
+        fd = os.open(segment_path(self.directory, begin), os.O_RDONLY | os.O_CLOEXEC)
         self.close()
-        self._begin = begin
-        self._fd = os.open(segment_path(self.directory, begin), os.O_RDONLY | os.O_CLOEXEC)
-        self._offset = 0
+        self._fd, self._begin, self._offset = fd, begin, 0
 
     def close(self) -> None:
         """Let go of the file."""

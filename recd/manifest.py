@@ -53,6 +53,9 @@ def stream_result(track: Track) -> dict[str, Any]:
         state, reason = "damaged", track.reason
     elif failed:
         state, reason = "failed", failed[0].reason
+        if track.frames is not None:  # what its video has not is in the log
+            tally["samples"] = counters["attempted"] - sum(lost.values())
+            tally["bytes"] = tally["samples"] * track.schema.payload_bytes
     return {
         "state": state,
         "reason": reason,
@@ -142,7 +145,11 @@ def manifest_path(directory: Path, session: str) -> Path:
         found = read_json(path) or {}
     except ValueError:
         found = {}
-    return path if found.get("session") == session or not path.exists() else path.with_stem(f"manifest.{session}")
+    return (
+        path
+        if found.get("session") == session or not path.exists()
+        else path.with_stem(f"manifest.{session}")
+    )
 
 
 def summary_of(manifest: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -216,4 +223,3 @@ def _git(main: str | None, cwd: str | None) -> dict[str, Any]:
         }
     except (OSError, subprocess.SubprocessError):
         return none
-

@@ -162,7 +162,8 @@ class Group:
                 continue
             except asyncio.TimeoutError:
                 raise WorkerError(
-                    f"group {self.name}: the worker did not answer {op!r} within {within_s:.0f} s", "see: recd status"
+                    f"group {self.name}: the worker did not answer {op!r} within {within_s:.0f} s",
+                    "see: recd status",
                 ) from None
 
 

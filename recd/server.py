@@ -30,7 +30,9 @@ class Connection:
         self._reader = reader
         self._writer = writer
         sock = writer.get_extra_info("socket")
-        self.pid, self.uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        self.pid, self.uid, _ = _PEER.unpack(
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        )
         #: Set once the peer has joined as a worker: its messages go there.
         self.on_message: Callable[[dict[str, Any]], None] | None = None
         self.on_close: Callable[[], None] | None = None

@@ -30,7 +30,7 @@ from recd_client.options import SinkOptions, VideoFile
 from recd_client.process import boot_id
 from recd_client.schema import Schema
 
-from . import places, sinks
+from . import fit, places
 from .log import sync_directory
 from .registry import MAIN_GROUP
 
@@ -193,7 +193,7 @@ class SessionStore:
                     f"two sinks of this session write {naming.final}", "give each sink a file of its own"
                 )
             taken.add(str(naming.final))
-            _check_fit(option, schema, name)
+            fit.check(option, schema, name)
         group = f"video-{name}" if any(isinstance(o, VideoFile) for o in options) else MAIN_GROUP
         spec: dict[str, Any] = {
             "stream": name,
@@ -229,16 +229,16 @@ class SessionStore:
         except OSError as e:
             raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
 
-    def _make_ring(
-        self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int
-    ) -> shm.Segment:
+    def _make_ring(self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int) -> shm.Segment:
         """Create the ring's segment; a default size shrinks to what /dev/shm has, an asked-for one does not."""
         record = layout.record_bytes(schema.payload_bytes)
         frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
         records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
         if buffer_bytes is not None:
             if not isinstance(buffer_bytes, int) or buffer_bytes <= 0:
-                raise OptionError(f"buffer_bytes={buffer_bytes!r}: expected a number of bytes > 0", "correct it")
+                raise OptionError(
+                    f"buffer_bytes={buffer_bytes!r}: expected a number of bytes > 0", "correct it"
+                )
             capacity = buffer_bytes
         else:
             many = (others + 1) * ARRAY_RING_BYTES > SESSION_ARRAY_RING_BYTES
@@ -263,20 +263,6 @@ class SessionStore:
                 if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
                     raise
                 capacity //= 2
-
-
-def _check_fit(option: SinkOptions, schema: Schema, stream: str) -> None:
-    """Raise if the sink cannot hold these samples."""
-    if not isinstance(option, VideoFile):
-        sinks.make_sink(option, schema, {"name": stream})
-        return
-    field = schema.fields[0]
-    if not schema.is_image() or (field.dtype != "|u1" and option.scale is None):
-        raise SchemaError(
-            f"stream {stream!r}: a video needs uint8 images (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {field}",
-            "write one image per call; for other dtypes say which values are black and white: "
-            "VideoFile(..., scale=(low, high))",
-        )
 
 
 def doorbell_name(tag: str, session: str, group: str) -> str:

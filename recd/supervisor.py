@@ -167,7 +167,9 @@ class Supervisor:
             if request.get(field) not in allowed:
                 raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
         if connection.pid <= 0:
-            raise WorkerError("the daemon cannot see your process (another PID namespace?)", "run both in one")
+            raise WorkerError(
+                "the daemon cannot see your process (another PID namespace?)", "run both in one"
+            )
         name = str(request["name"])
         directory = _run_directory(name, request.get("directory"), Path(str(request["cwd"])))
         session_id = new_session_id()
@@ -246,9 +248,7 @@ class Supervisor:
         session.closing = True
         timeout_s = _poll_s(request)
         groups = [g for g in session.groups.values() if not g.ended]
-        replies = await asyncio.gather(
-            *(g.poll("close", timeout_s) for g in groups), return_exceptions=True
-        )
+        replies = await asyncio.gather(*(g.poll("close", timeout_s) for g in groups), return_exceptions=True)
         if session.group(MAIN_GROUP).ended:
             return {"done": True, "progress": 0, "summary": await _summary(session.session)}
         progress = 0
@@ -264,7 +264,9 @@ class Supervisor:
         return {"done": False, "progress": progress, "summary": None}
 
     async def _status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        sessions = await asyncio.gather(*(self._session_status(s) for s in list(self.registry.sessions.values())))
+        sessions = await asyncio.gather(
+            *(self._session_status(s) for s in list(self.registry.sessions.values()))
+        )
         return {
             "daemon": {
                 "pid": os.getpid(),

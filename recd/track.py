@@ -247,7 +247,15 @@ class Track:
                 between()
         if did:
             self._trim()
+        self._pass_on_failure()
         return did
+
+    def _pass_on_failure(self) -> None:
+        """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
+        failed = [r for r in self.runners if r.state == "failed"]
+        if failed and self.ring is not None and self.state == "recording":
+            self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
+            self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""
@@ -255,18 +263,22 @@ class Track:
             return False
         if self._journal_reader is None:
             self._journal_reader = LogReader(self.log.directory, self.journal.position)
-        chunk = self._journal_chunk = self._journal_chunk or self._journal_reader.next()
-        if chunk is None:
+        try:
+            chunk = self._journal_chunk = self._journal_chunk or self._journal_reader.next()
+            if chunk is None:
+                return False
+            self._tell(chunk)
+        except OSError:  # the disk is full, of which the log tells; the same chunk again later
             return False
+        self._journal_chunk = None
+        return True
+
+    def _tell(self, chunk: Chunk) -> None:
         try:
             self.journal.take(chunk)
         except LogDamagedError as e:
             log.error("stream %s: its events there are lost: %s", self.name, e.what)
             self.journal.count(chunk.info)
-        except OSError:  # the disk is full, of which the log tells; the same chunk again later
-            return False
-        self._journal_chunk = None
-        return True
 
     def _trim(self) -> None:
         """Delete the log's segments that nobody needs any more."""
@@ -346,7 +358,13 @@ class Track:
             for event in self.journal.events():
                 for loss in event["data"].get("losses", ()):
                     lost[loss["cause"]] = lost.get(loss["cause"], 0) + loss["count"]
-            return {"attempted": tally.next_seq, "lost": lost, "skipped": 0, "marks_lost": 0, "blocked_s": 0.0}
+            return {
+                "attempted": tally.next_seq,
+                "lost": lost,
+                "skipped": 0,
+                "marks_lost": 0,
+                "blocked_s": 0.0,
+            }
         ring = self.ring
         return {
             "attempted": ring.word("next_seq"),

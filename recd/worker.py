@@ -31,19 +31,20 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 
-from . import __version__, index, manifest, places, sinks
+from . import __version__, fit, index, manifest, places, sinks
 from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
 from .link import Link
 from .pace import Pace
+from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .registry import EXIT_LOCKED, MAIN_GROUP
 from .session import GroupLock, SessionStore, doorbell_name
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
+_TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
 MAX_STREAMS: Final = 4096
@@ -88,6 +89,8 @@ class Worker:
         self.tag = shm.runtime_tag(runtime)
         self.doorbell = shm.Doorbell(doorbell_name(self.tag, store.session, group), create=True)
         self.finisher = Finisher(self.doorbell.ring)
+        #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
+        self.trials = Finisher(self.doorbell.ring)
         self.link = Link(
             runtime / "recd.sock",
             __version__,
@@ -287,16 +290,36 @@ class Worker:
             if reply is not None:
                 self._reply(request["id"], reply)
         except Exception as e:
-            if not isinstance(e, RecdError):
-                log.exception("request %s", request.get("op"))
-            self.link.send({"id": request.get("id"), "ok": False, "error": to_wire(e)})
+            self._refuse(request.get("id"), e)
 
     def _reply(self, request_id: int, reply: dict[str, Any]) -> None:
         self.link.send({"id": request_id, "ok": True, **reply})
 
-    def _attach(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _refuse(self, request_id: Any, error: BaseException) -> None:
+        if not isinstance(error, RecdError):
+            log.error("request %s", request_id, exc_info=error)
+        self.link.send({"id": request_id, "ok": False, "error": to_wire(error)})
+
+    def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
         if len(self.tracks) >= MAX_STREAMS:
             raise LimitError(f"the session has {MAX_STREAMS} streams", "put values into one stream's fields")
+        sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
+        videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
+        if not videos:
+            return self._attached(request)
+        trial = self.trials.submit(lambda job: fit.try_out(videos))
+
+        def ready() -> dict[str, Any] | None:
+            if not trial.done.is_set():
+                return None
+            if trial.error is not None:
+                raise trial.error
+            return self._attached(request)
+
+        self.pending.append(Pending({**request, "timeout_s": _TRIAL_S}, ready))
+        return None
+
+    def _attached(self, request: dict[str, Any]) -> dict[str, Any]:
         spec = self.store.attach(request, self.tag)
         if spec["group"] == self.group and spec["stream"] not in self.tracks:
             self._load(spec)
@@ -374,7 +397,12 @@ class Worker:
     def _answer_pending(self) -> None:
         now = time.monotonic()
         for pending in list(self.pending):
-            reply = pending.ready()
+            try:
+                reply = pending.ready()
+            except (RecdError, OSError) as e:
+                self.pending.remove(pending)
+                self._refuse(pending.id, e)
+                continue
             if reply is None and now >= pending.deadline:
                 reply = {"done": False, "progress": self._progress(), "summary": None}
             if reply is not None:

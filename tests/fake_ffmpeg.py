@@ -111,6 +111,12 @@ class FakeFfmpeg:
         for process in self.processes:
             process.die()
 
+    def quit(self) -> None:
+        """All that run end as if they were done, whatever is still to come."""
+        for process in self.processes:
+            if process.code is None:
+                process.code = 0
+
     def orphan(self) -> None:
         """The worker died: what it had open is closed."""
         for process in self.processes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from recd.track import Store, Track
 from recd_client import layout
 from recd_client.options import VideoFile
 from streams import FRAMES, Feed, payload_of, value_of
-from syscall_faults import Clock, InlineFinisher, death
+from syscall_faults import Clock, InlineFinisher, death, fault
 
 FRAME_BYTES = FRAMES.payload_bytes
 _GARBAGE = 0xA5
@@ -192,16 +193,24 @@ class Filming:
     def die_at(self, call: int, *, torn: bool) -> None:
         """The worker is killed at its ``call``-th system call from now on."""
         with death(call, torn=torn) as state:
-            for _ in range(6):
-                self.track.drain()
-                self.work()
-                self.finisher.step()
-                self.ffmpeg.encode(1)
+            self._turn(6)
         if state.struck:
-            try:
-                self.die()
-            finally:
-                self.scribble()
+            self.scribble()
+            self.die()
+
+    def trouble(self, call: int, *, torn: bool, lasts: bool) -> None:
+        """The ``call``-th system call from now on fails, or all from then on, for a while."""
+        with fault(call, OSError(errno.ENOSPC, "full"), torn=torn, lasts=lasts):
+            self._turn(6)
+        self.scribble()
+        self.clock.pass_(1)
+
+    def _turn(self, times: int) -> None:
+        for _ in range(times):
+            self.track.drain()
+            self.work()
+            self.finisher.step()
+            self.ffmpeg.encode(1)
 
     def stop(self) -> None:
         """The worker stops as it is told to, and another one takes its place."""
@@ -249,7 +258,9 @@ class Filming:
         assert [m["label"] for m in marks(events)] == self.marks
         told = [n for gap in gaps(events) for n in [gap["count"]]]
         assert sum(told) == len(self.feed.lost)
-        assert sorted(p.name for p in self.out.iterdir()) == sorted(Path(f["path"]).name for f in result["files"])
+        assert sorted(p.name for p in self.out.iterdir()) == sorted(
+            Path(f["path"]).name for f in result["files"]
+        )
         self.track.save()
         self.track.close()
 

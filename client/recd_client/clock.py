@@ -22,7 +22,7 @@ class Clock:
         Length of a simulation step.
     """
 
-    __slots__ = ("_last_step", "_last_t", "dt", "opened_ns", "opened_wall_ns", "step")
+    __slots__ = ("dt", "last_step", "last_t", "opened_ns", "opened_wall_ns", "step")
 
     def __init__(self, dt: float | None) -> None:
         self.dt = dt
@@ -30,8 +30,9 @@ class Clock:
         self.opened_ns = time.monotonic_ns()
         #: Number of the running step; unknown until the recorder's ``step()`` was used.
         self.step = UNKNOWN_STEP
-        self._last_t: float | None = None
-        self._last_step = UNKNOWN_STEP
+        #: Those of the latest sample, of any stream.
+        self.last_t: float | None = None
+        self.last_step = UNKNOWN_STEP
 
     def resolve(self, t: Any, step: Any, calls: int, mono_ns: int) -> tuple[float, int]:
         """Time and step of a sample: what was given, else what follows from ``dt``, else the clock.
@@ -50,15 +51,15 @@ class Clock:
             t = step * self.dt
         elif type(t) is not float:
             t = _as_seconds(t)
-        self._last_t = t
-        self._last_step = step
+        self.last_t = t
+        self.last_step = step
         return t, step
 
     def event(self) -> tuple[float, int, int]:
         """Time, step and monotonic nanoseconds of an event: those of the latest sample or step, if any."""
         mono_ns = time.monotonic_ns()
-        if self._last_t is not None:
-            return self._last_t, self._last_step, mono_ns
+        if self.last_t is not None:
+            return self.last_t, self.last_step, mono_ns
         return *self.resolve(None, None, 0, mono_ns), mono_ns
 
 

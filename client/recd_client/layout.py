@@ -70,6 +70,7 @@ ERROR_BYTES: Final = 56
 CONSUMER_RUNNING: Final = 1
 CONSUMER_STALLED: Final = 2  # it is alive but cannot store: disk full, directory gone
 CONSUMER_POISONED: Final = 3  # it set this ring aside
+CONSUMER_FAILED: Final = 4  # it stores, but gave up one of the stream's files
 
 
 def _offsets(fields: list[tuple[str, int]], start: int) -> tuple[dict[str, int], int]:

@@ -321,7 +321,8 @@ class Recorder:
         at least; ``skipped``, because not due or paused; ``lost``, by cause; ``bytes`` of payload;
         ``buffered_bytes`` of shared memory in use; ``spooled_bytes`` of log; ``blocked_s``; ``state``
         (``waiting`` for the first sample, ``recording``, ``paused``, ``stalled``: nothing can be stored,
-        ``damaged``, ``finishing``, ``finished``) and its ``reason``.
+        ``failed``: one of its files was given up, ``damaged``, ``finishing``, ``finished``) and its
+        ``reason``.
         """
         return {name: stream.stats for name, stream in list(self._session.streams.items())}
 

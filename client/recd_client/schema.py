@@ -223,9 +223,7 @@ class Schema:
         if not self.bare or self.fields[0].kind != FIXED:
             return False
         shape = self.fields[0].shape
-        return all(n > 0 for n in shape) and (
-            len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-        )
+        return all(n > 0 for n in shape) and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
 
     def with_units(self, units: Mapping[str, str] | str | None) -> Schema:
         """The same schema with units; an error for a name that is not a field."""

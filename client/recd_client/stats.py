@@ -7,7 +7,11 @@ from typing import Any, Final
 from . import layout
 from .ring import RingProducer, read_error
 
-_STATES: Final = {layout.CONSUMER_STALLED: "stalled", layout.CONSUMER_POISONED: "damaged"}
+_STATES: Final = {
+    layout.CONSUMER_STALLED: "stalled",
+    layout.CONSUMER_POISONED: "damaged",
+    layout.CONSUMER_FAILED: "failed",
+}
 
 
 def ring_stats(producer: RingProducer, payload_bytes: int) -> dict[str, Any]:

@@ -126,7 +126,9 @@ def make_summary(
         return Summary(session, directory, False, streams, None, reason)
     manifest = Path(told["manifest"]) if told.get("manifest") else None
     complete = bool(told.get("complete"))
-    return Summary(session, directory, complete, streams, manifest, "" if complete else "see the manifest")
+    failed = "; ".join(f"stream {name!r}: {s.reason}" for name, s in streams.items() if s.reason)
+    reason = "" if complete else failed or "see the manifest"
+    return Summary(session, directory, complete, streams, manifest, reason)
 
 
 def warn_of_losses(summary: Summary, stacklevel: int) -> None:

@@ -21,7 +21,7 @@ from recd_client.schema import Schema
 from ..batch import Batch, Source
 
 
-class SinkBase(ABC):
+class SinkBase:
     """One output file of one stream.
 
     Parameters
@@ -42,11 +42,11 @@ class SinkBase(ABC):
         self.info = info
         self.check()
 
-    def check(self) -> None:  # noqa: B027  - most sinks take every schema
+    def check(self) -> None:
         """Raise a clear :class:`~recd_client.errors.RecdError` if these samples do not fit the format."""
 
 
-class AppendSink(SinkBase):
+class AppendSink(SinkBase, ABC):
     """A file that grows with the samples and can be read while it grows."""
 
     @abstractmethod
@@ -55,14 +55,17 @@ class AppendSink(SinkBase):
 
     @abstractmethod
     def write(self, batch: Batch) -> None:
-        """Add samples. After an ``OSError`` (disk full) the runner calls :meth:`open` again with the
-        last safe state, and later the same batch.
+        """Add samples.
+
+        After an ``OSError`` (disk full) the runner calls :meth:`open` again with the last safe state, and
+        later the same batch.
         """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Everything written so far, as small plain data that :meth:`open` understands. What it covers
-        has left this process (``write(2)`` returned).
+        """Everything written so far, as small plain data that :meth:`open` understands.
+
+        What it covers has left this process (``write(2)`` returned).
         """
 
     @abstractmethod
@@ -77,7 +80,7 @@ class AppendSink(SinkBase):
         """Let go of the file without completing it."""
 
 
-class BuildSink(SinkBase):
+class BuildSink(SinkBase, ABC):
     """A file that appears only when it is complete."""
 
     @abstractmethod

@@ -37,7 +37,12 @@ def measure(bench: Bench) -> list[Table]:
     _add(table, "rec.stream(like=...): 50 float64 to CSV and NPZ", declare["state"], limit_ms=60)
     _add(table, "rec.stream(like=...): 640x480x3 to MP4", declare["film"], limit_ms=60)
     _add(table, "close() after 1,000 samples to CSV and NPZ and 10 frames to MP4", close)
-    _add(table, "from recd_client import Recorder, CSVFile, VideoFile, beside numpy", _imports(times), limit_ms=20)
+    _add(
+        table,
+        "from recd_client import Recorder, CSVFile, VideoFile, beside numpy",
+        _imports(times),
+        limit_ms=20,
+    )
     return [table]
 
 

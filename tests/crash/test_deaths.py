@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import Simulation, check_files, daemon_pid, encoders, kill, wait_for_manifest, worker
+from killing import Simulation, check_files, daemon_pid, encoders, kill, wait_for_manifest, worker
 from support import processes_of, wait_until
 
 SAMPLES = 300
@@ -62,7 +62,7 @@ def test_a_killed_simulation_leaves_complete_files_of_all_it_published(
 
 
 def test_a_killed_encoder_is_replaced_and_no_frame_is_missing(runtime: Path, tmp_path: Path) -> None:
-    """ffmpeg's SIGKILL costs neither a frame nor the order, although dozens sat in its queues."""
+    """The SIGKILL of ffmpeg costs neither a frame nor the order, although dozens sat in its queues."""
     sim = Simulation(tmp_path, SAMPLES, "--pause-at", "150")
     sim.lines_until("published 150")
     (pid,) = wait_until(lambda: encoders(runtime))

@@ -279,9 +279,46 @@ def test_renaming_onto_a_file_that_exists_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "taken.mp4").read_bytes() == b"precious"
 
 
-def test_a_codec_that_does_not_work_here_is_told_by_name(tmp_path: Path) -> None:
-    """An unknown codec is refused at construction; one that this machine lacks fails with what there is."""
+def test_an_unknown_codec_is_refused_at_construction() -> None:
+    """The message lists what there is."""
     refused(CodecError, lambda: VideoFile("v.mp4", codec="h266"), "codec='h266'", "libx264")
+
+
+NO_VIDEOS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an encoder that cannot work": (
+        {"codec": "ffv1", "pixel_format": "nv12"},
+        ["ffv1", "nv12", "pixel_format="],
+    ),
+    "no such option": ({"codec": "libx264", "codec_options": {"presett": "slow"}}, ["'presett'", "'preset'"]),
+    "no such value": ({"codec": "libx264", "codec_options": {"preset": "rapid"}}, ["libx264", "'rapid'"]),
+}
+
+
+@pytest.mark.parametrize("what", NO_VIDEOS)
+def test_a_video_that_cannot_be_made_here_is_refused_before_it_begins(tmp_path: Path, what: str) -> None:
+    """What only a trial tells, the first write (or ``like``) tells; other streams and a better one go on."""
+    options, words = NO_VIDEOS[what]
+    with Recorder(dir=tmp_path) as rec:
+        rec.log("x", 1.0)
+        stream = rec.stream("v", VideoFile("v.mkv", fps=50, **options))
+        refused(CodecError, lambda: stream.write(numbered(0)), *words)
+        bad = VideoFile("w.mkv", fps=50, **options)
+        refused(CodecError, lambda: rec.stream("w", bad, like=numbered(0)), *words)
+        assert stream.stats["attempted"] == 0
+        rec.log("x", 2.0)
+        good = rec.stream("w", VideoFile("w.mp4", fps=50))
+        assert good.write(numbered(0), t=0.0)
+    assert proved(tmp_path)["streams"].keys() == {"x", "w"}
+    assert npz(tmp_path / "x.npz")["data"].tolist() == [1.0, 2.0]
+
+
+def test_frames_too_large_for_a_video_are_refused(tmp_path: Path) -> None:
+    """The message names the size and the limit."""
+    with Recorder(dir=tmp_path) as rec:
+        stream = rec.stream("v", VideoFile("v.mp4", fps=50))
+        refused(OptionError, lambda: stream.write(np.zeros((4, 20_000, 3), np.uint8)), "20000x4", "16384")
+        assert stream.write(numbered(0))
+    proved(tmp_path)
 
 
 # --- options --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from recd_client import DataLossWarning, Recorder, VideoFile
-from recordings import decoded, manifest_of, numbered, numbers, proved, shown_at, stopped, worker_of
+from recordings import decoded, manifest_of, npz, numbered, numbers, proved, shown_at, stopped, worker_of
 from support import wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -209,6 +209,38 @@ def test_a_loss_repeats_the_previous_frame(tmp_path: Path) -> None:
     assert frames["repeated"] == lost
     assert frames["seq"] == [*range(39)]
     assert [frames["t"][i] for i in kept] == [i / 50 for i in kept]
+
+
+def test_a_video_that_fails_is_told_and_its_frames_are_kept(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an ffmpeg that dies again and again: stats, summary and manifest say so, other streams are complete."""
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text(
+        f'#!/bin/sh\ncase "$*" in *v.part*) exit 1;; esac\nexec {imageio_ffmpeg.get_ffmpeg_exe()} "$@"\n'
+    )
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("RECD_FFMPEG", str(ffmpeg))
+    with Recorder(dir=tmp_path) as rec:
+        stream = rec.stream("v", VideoFile("v.mp4", fps=50))
+        for i in range(30):
+            assert stream.write(numbered(i), t=i / 50)
+            rec.log("x", i)
+        wait_until(lambda: stream.stats["state"] == "failed")
+        assert "v.mp4 failed" in stream.stats["reason"]
+        for i in range(30, 60):
+            assert stream.write(numbered(i), t=i / 50)
+        wait_until(lambda: stream.stats["durable"] == 60)
+        summary = rec.close()
+    assert not summary.complete
+    assert "stream 'v': ffmpeg fails again and again" in summary.reason
+    assert (summary["v"].state, summary["v"].attempted, summary["v"].files) == ("failed", 60, ())
+    told = manifest_of(tmp_path)["streams"]
+    assert (told["v"]["attempted"], told["v"]["samples"], told["v"]["lost"]) == (60, 60, {})
+    assert told["x"]["state"] == "complete"
+    assert npz(tmp_path / "x.npz")["data"].tolist() == [*range(30)]
+    log = sum(p.stat().st_size for p in (tmp_path / ".recd").rglob("*.log"))
+    assert log >= 60 * numbered(0).nbytes
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -39,10 +39,11 @@ ACTIONS = st.lists(
         st.tuples(st.just("work")),
         st.tuples(st.just("finish_job")),
         st.tuples(st.just("encode"), st.integers(1, 6)),
-        st.tuples(st.just("kill_encoder")),
+        st.tuples(st.sampled_from(["kill_encoder", "quit_encoder"])),
         st.tuples(st.just("die")),
         st.tuples(st.just("stop")),
         st.tuples(st.just("die_at"), st.integers(1, 25), st.booleans()),
+        st.tuples(st.just("trouble"), st.integers(1, 25), st.booleans(), st.booleans()),
         st.tuples(st.just("go_on"), st.integers(1, 6)),
     ),
     max_size=40,
@@ -51,11 +52,16 @@ OPTIONS = st.sampled_from([{}, {"save_on_reset": True}, {"split": 3}, {"split": 
 
 
 def act(filming: Filming, action: tuple[Any, ...]) -> None:
+    """Do one step of a schedule."""
     name, *arguments = action
     if name == "encode":
         filming.ffmpeg.encode(*arguments)
     elif name == "kill_encoder":
         filming.ffmpeg.kill()
+    elif name == "quit_encoder":
+        filming.ffmpeg.quit()
+    elif name == "trouble":
+        filming.trouble(arguments[0], torn=arguments[1], lasts=arguments[2])
     elif name == "die_at":
         filming.die_at(arguments[0], torn=arguments[1])
     elif name == "go_on":
@@ -69,7 +75,7 @@ def act(filming: Filming, action: tuple[Any, ...]) -> None:
 
 
 @settings(
-    max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(
     actions=ACTIONS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from killed_simulation import HEIGHT, WIDTH, level
 from recd.video import ffmpeg
 from recd_client.control import Caller
-from simulation import HEIGHT, WIDTH, level
 from support import processes_of, wait_until
 
-SCRIPT = Path(__file__).with_name("simulation.py")
+SCRIPT = Path(__file__).with_name("killed_simulation.py")
 
 
 class Simulation:
@@ -108,8 +109,6 @@ def kill(pid: int) -> None:
     fd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(fd, signal.SIGKILL)
-        import select
-
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.poll(10_000)

@@ -1,6 +1,6 @@
 """A simulation for fault tests, run as a process of its own: tells on stdout what it has published.
 
-Usage: simulation.py DIRECTORY SAMPLES [--no-close] [--pause-at N]. Each line is ``published <seq>``; with
+Usage: killed_simulation.py DIRECTORY SAMPLES [--no-close] [--pause-at N]. Each line is ``published <seq>``; with
 ``--pause-at`` it then waits for a line on stdin, so that a fault lands at a known place.
 """
 
