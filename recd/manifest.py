@@ -38,12 +38,13 @@ def stream_result(track: Track) -> dict[str, Any]:
     told: dict[str, int] = {}
     for gap in gaps:
         told[gap["cause"]] = told.get(gap["cause"], 0) + int(gap["count"])
+    attempted = max(counters["attempted"], tally["next_seq"])
+    untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
     for cause, count in counters["lost"].items():
         if count > told.get(cause, 0):
-            missing = count - told.get(cause, 0)
             gaps.append(
-                {"cause": cause, "count": missing, "first_seq": tally["next_seq"],
-                 "last_seq": tally["next_seq"] + missing - 1, "bytes": None, "t_first": None, "t_last": None}
+                {"cause": cause, "count": count - told.get(cause, 0), "first_seq": untold,
+                 "last_seq": attempted - 1, "bytes": None, "t_first": None, "t_last": None}
             )  # fmt: skip
     lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
     files = [f for r in track.runners for f in r.files()]
@@ -61,7 +62,7 @@ def stream_result(track: Track) -> dict[str, Any]:
         "reason": reason,
         "complete": state == "complete",
         "schema": track.schema.to_json(),
-        "attempted": max(counters["attempted"], tally["next_seq"]),
+        "attempted": attempted,
         "skipped": counters["skipped"],
         "marks_lost": counters["marks_lost"],
         "blocked_s": counters["blocked_s"],

@@ -94,6 +94,7 @@ class FakeFfmpeg:
         patch.setattr(pieces, "kill_orphan", lambda pid, ticks: self._process(pid).die())
         patch.setattr(pieces, "cut", self.count)
         patch.setattr(pieces.codecs, "choose", lambda settings, suffix: "raw")
+        patch.setattr(frames, "is_complete", lambda path: True)
         patch.setattr(frames.files, "join", _join)
         patch.setattr(frames.files, "describe", _describe)
 

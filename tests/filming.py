@@ -193,7 +193,7 @@ class Filming:
     def die_at(self, call: int, *, torn: bool) -> None:
         """The worker is killed at its ``call``-th system call from now on."""
         with death(call, torn=torn) as state:
-            self._turn(6)
+            self.turn(6)
         if state.struck:
             self.scribble()
             self.die()
@@ -201,11 +201,12 @@ class Filming:
     def trouble(self, call: int, *, torn: bool, lasts: bool) -> None:
         """The ``call``-th system call from now on fails, or all from then on, for a while."""
         with fault(call, OSError(errno.ENOSPC, "full"), torn=torn, lasts=lasts):
-            self._turn(6)
+            self.turn(6)
         self.scribble()
         self.clock.pass_(1)
 
-    def _turn(self, times: int) -> None:
+    def turn(self, times: int) -> None:
+        """Everybody works for a while."""
         for _ in range(times):
             self.track.drain()
             self.work()

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recd_client import CSVFile, NullSink, Recorder, Stream, VideoFile, layout
+from recd_client import CSVFile, NPZFile, NullSink, Recorder, Stream, VideoFile, layout
 
 from .daemon import Bench, buffered_bytes, producer
 from .peers import (
@@ -179,33 +179,43 @@ def _in_turns(
 
 
 # --- frames ----------------------------------------------------------------------------------------
+_ALONE: Final = "contiguous, nothing else recorded"
+_KINDS: Final = ("contiguous", "flipped", _ALONE)
+
+
 def _frames(bench: Bench, timer_ns: float) -> Table:
     """Each call copies a frame that was just drawn, as a simulation's renderer does it."""
-    rounds = bench.size(480, 144)
+    rounds, steps = bench.size(480, 144), 12
     table = Table("One call in the simulation: 640x480x3 frames", (*PERCENTILES[:2], "× bare copy"))
     table.notes.append(
-        f"{rounds} calls each, one after the other at {FPS} per second while ffmpeg encodes; the frame "
-        "was just drawn; flipped: strides (-1920, 3, 1), as Genesis gives them. The bare copy goes through "
-        "shared memory with as many slots as the ring."
+        f"{rounds} calls each. Before each one there are {steps} steps of 200 µs, each of which also records 50 "
+        f'float64, and a frame is drawn; ffmpeg encodes meanwhile. "{_ALONE}": only frames are recorded, so '
+        "that recd's code must come from memory, too. Flipped: strides (-1920, 3, 1), as Genesis gives them. "
+        "The bare copy goes through shared memory with as many slots as the ring."
     )
     frame = np.random.default_rng(2).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    views = dict(zip(_KINDS, (frame, frame[::-1], frame), strict=True))
+    state = np.zeros(50)
     with Recorder("frames", dir=bench.new_directory(), dt=1 / FPS) as rec:
         film = rec.stream("film", VideoFile("film.mp4", fps=FPS), like=frame)
+        states = rec.stream("state", NPZFile("state.npz"), like=state)
         recd, bare = Recd(film, "recd write"), BareCopy(producer(film).capacity_bytes, frame)
-        calls: list[tuple[Way, bool]] = [(way, flipped) for flipped in (False, True) for way in (recd, bare)]
+        calls: list[tuple[str, Way]] = [(kind, way) for kind in _KINDS for way in (recd, bare)]
         costs = {call: Costs(timer_ns) for call in calls}
-        step = step_of(1e6 / FPS / len(calls))
-        for n, call in enumerate(in_turns(rounds, calls)):
-            way, flipped = call
-            step()
-            costs[call].add(way.block(frame[::-1] if flipped else frame, [n / FPS], lambda: _draw(frame)))
+        work = step_of(200)
+        for n, (kind, way) in enumerate(in_turns(rounds, calls)):
+            for _ in range(steps):
+                work()
+                if kind != _ALONE:
+                    states.write(state, n / FPS)
+            costs[kind, way].add(way.block(views[kind], [n / FPS], lambda: _draw(frame)))
     inline = _inline_frames(bench, frame, rounds // 4, table.notes)
-    for label, flipped in (("contiguous", False), ("flipped", True)):
-        recd_us, bare_us = costs[recd, flipped].us(50), costs[bare, flipped].us(50)
-        bar = Bar(recd_us / bare_us, 1.15, " ×")
-        table.add(f"{label}: {recd.name}", *costs[recd, flipped].columns()[:2], recd_us / bare_us, bar=bar)
-        table.add(f"{label}: {bare.name}", *costs[bare, flipped].columns()[:2], 1.0)
-    bare_us = costs[bare, False].us(50)
+    for kind in _KINDS:
+        recd_us, bare_us = costs[kind, recd].us(50), costs[kind, bare].us(50)
+        bar = None if kind == _ALONE else Bar(recd_us / bare_us, 1.15, " ×")
+        table.add(f"{kind}: {recd.name}", *costs[kind, recd].columns()[:2], recd_us / bare_us, bar=bar)
+        table.add(f"{kind}: {bare.name}", *costs[kind, bare].columns()[:2], 1.0)
+    bare_us = costs[_KINDS[0], bare].us(50)
     for other, cost in inline.items():
         table.add(f"contiguous: {other.name}", *cost.columns()[:2], cost.us(50) / bare_us)
     return table

@@ -47,14 +47,16 @@ class Bench:
 def own_daemon(parent: Path | None, *, quick: bool) -> Iterator[Bench]:
     """A place to record to, where every daemon that is started is ours and is stopped at the end."""
     top = Path(tempfile.mkdtemp(prefix="recd-bench-", dir=parent))
-    os.environ["RECD_RUNTIME_DIR"] = str(top / "run")
-    os.environ["XDG_STATE_HOME"] = str(top / "state")
+    short = Path(tempfile.mkdtemp(prefix="recd-bench-"))  # a socket's path ends at 107 bytes
+    os.environ["RECD_RUNTIME_DIR"] = str(short / "run")
+    os.environ["XDG_STATE_HOME"] = str(short / "state")
     os.environ.setdefault("RECD_COMMAND", shlex.join([sys.executable, "-m", "recd"]))
     try:
         yield Bench(top, quick)
     finally:
-        stop(top / "run")
-        shutil.rmtree(top, ignore_errors=True)
+        stop(short / "run")
+        for directory in (top, short):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def stop(runtime: Path) -> None:

@@ -23,7 +23,7 @@ FLAT_KIB: Final = 1024
 def measure(bench: Bench) -> list[Table]:
     """States and frames."""
     table = Table("Resident memory", ("MiB at the end", "growth KiB", "slope bytes/sample"))
-    samples, frames = bench.size(1_000_000, 200_000), bench.size(10_000, 2_000)
+    samples, frames = bench.size(1_000_000, 200_000), bench.size(10_000, 5_000)
     table.notes.append(
         f"Over {samples:,} samples of 50 float64 to CSV, then {frames:,} frames of 64x48x3 to MP4; looked at "
         f"{_LOOKS} times. Without the first {_WARM} looks: growth from the median of the next {_WARM} to "
