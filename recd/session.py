@@ -40,7 +40,9 @@ ARRAY_RING_BYTES: Final = 8 << 20
 LEAST_ARRAY_RING_BYTES: Final = 1 << 20
 SESSION_ARRAY_RING_BYTES: Final = 128 << 20
 ARRAY_RING_RECORDS: Final = 64
-FRAME_RING_RECORDS: Final = 48
+#: More than twice the frames that ffmpeg holds undecodable when it is saturated (up to 28 were seen): they
+#: are logged from half a ring on.
+FRAME_RING_RECORDS: Final = 64
 _LEAST_RECORDS: Final = 8
 
 

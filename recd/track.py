@@ -217,7 +217,12 @@ class Track:
             ring.set_error("")
 
     def _check_space(self) -> None:
-        """Raise when the log may not grow: the user's limit, or the reserve of free disk."""
+        """Raise when the log may not grow: the user's limit, or the reserve of free disk.
+
+        At the end it may: no more comes than a ring holds, without which no file could be completed.
+        """
+        if self._closed:
+            return
         limit = self.store.spool_limit_bytes
         # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
         if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
@@ -338,8 +343,14 @@ class Track:
         ring = self.ring
         if ring is None or self.state == "damaged":
             return True
-        closed = self.producer_gone or ring.word("producer_state") == layout.PRODUCER_CLOSED
-        return closed and not ring.has_news() and self.end >= ring.word("head")
+        return self._closed and not ring.has_news() and self.end >= ring.word("head")
+
+    @property
+    def _closed(self) -> bool:
+        """Whether nothing more is published."""
+        ring = self.ring
+        closed = ring is None or ring.word("producer_state") == layout.PRODUCER_CLOSED
+        return self.producer_gone or closed
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
@@ -434,7 +445,7 @@ class Track:
         self._retry_at_ns = self.now_ns() + _RETRY_NS
         if self.ring is not None:
             self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
-            self.ring.set_error(errno.errorcode.get(error.errno or 0, "OSError"))
+            self.ring.set_error(error.strerror or type(error).__name__)
 
     def _poison(self, ring: RingConsumer, error: RingDamagedError) -> None:
         """Set the ring aside; what was read before is finished as usual."""

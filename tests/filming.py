@@ -113,7 +113,7 @@ class Filming:
         split = self.options.part_limit
         self.model = Model(int(split.amount) if split else None, self.options.new_part_on_reset)
         self.marks: list[str] = []
-        self.deaths = 0
+        self.closed = False
         self.start()
 
     # --- the producer ------------------------------------------------------------------------------
@@ -148,6 +148,13 @@ class Filming:
         """The running part is thrown away."""
         if self._mark("recd.discard", self.feed.discard):
             self.model.discard(self.feed.producer.next_seq)
+
+    def close(self) -> None:
+        """The stream ends, once."""
+        if not self.closed:
+            self.closed = True
+            self.feed.close()
+            self.model.finish(0)
 
     # --- the worker --------------------------------------------------------------------------------
     def start(self) -> None:
@@ -184,7 +191,6 @@ class Filming:
 
     def die(self) -> None:
         """The worker is killed, and another one takes its place."""
-        self.deaths += 1
         self.track.log.close()
         self.runner.source.close()
         self.ffmpeg.orphan()
@@ -245,8 +251,7 @@ class Filming:
 
     def check(self) -> None:
         """The stream ends; every frame of the finished files is the one that must stand there."""
-        self.feed.close()
-        self.model.finish(0)
+        self.close()
         self.run_until(self.track.finish)
         result = stream_result(self.track)
         assert result["state"] == "complete", result["reason"]

@@ -143,6 +143,16 @@ def test_a_sample_of_any_kind_is_recorded_as_numpy_sees_it(tmp_path: Path, kind:
     np.testing.assert_array_equal(columns[:, 1:].astype(np.float32), np.float32([flat] * 3))
 
 
+def test_a_bare_sample_may_have_a_unit(tmp_path: Path) -> None:
+    """One string is the unit of samples that are no dicts."""
+    with Recorder(dir=tmp_path) as rec:
+        rec.stream("height", HDF5File("height.h5"), units="m").write(1.5, t=0.0)
+    (field,) = proved(tmp_path)["streams"]["height"]["schema"]["fields"]
+    assert (field["name"], field["unit"]) == ("data", "m")
+    with h5py.File(tmp_path / "height.h5") as hdf5:
+        assert hdf5["data"].attrs["units"] == "m"
+
+
 def test_strings_are_recorded_as_text(tmp_path: Path) -> None:
     """Every format gives each string back, with commas, quotes, line ends and other scripts in it."""
     texts = ["", "plain", 'a,"b"\nc', "gehäuse 漢字 🙂"]

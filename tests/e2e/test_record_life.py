@@ -86,6 +86,17 @@ class TestWithADaemon:
             assert directory.parent == tmp_path / "recordings" / "walk"
             assert npz(directory / "x.npz")["data"].tolist() == [i]
 
+    def test_a_relative_directory_lies_below_where_the_program_was(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also when the program goes elsewhere while it records."""
+        monkeypatch.chdir(tmp_path)
+        with Recorder(dir="runs/first") as rec:
+            monkeypatch.chdir("/")
+            rec.log("x", 1.0)
+            assert rec.directory == tmp_path / "runs/first"
+        proved(tmp_path / "runs/first")
+
     def test_absolute_and_nested_filenames_are_honoured(self, tmp_path: Path) -> None:
         """A file goes where its name says; the manifest names one outside the run directory absolutely."""
         outside = tmp_path / "outside" / "a.npz"

@@ -146,6 +146,23 @@ def test_a_claim_without_room_is_counted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(npz(tmp_path / "s.npz")["data"][:, 0], np.arange(100 - lost))
 
 
+def test_a_spool_limit_stalls_the_stream_and_says_so(tmp_path: Path) -> None:
+    """A log that may not grow keeps what it has, the rest is lost and counted; the file is complete without."""
+    with Recorder(dir=tmp_path, spool_limit="200kB") as rec:
+        stream = rec.stream("s", NPZFile("s.npz"), like=SAMPLE, buffer_bytes=SMALL)
+        kept, at = [], 0
+        while stream.stats["state"] != "stalled" or len(kept) == at:
+            kept += [at] if stream.write(sample(at), t=float(at)) else []
+            at += 1
+        assert stream.stats["reason"] == "spool_limit of 200000 bytes reached"
+        assert stream.stats["spooled_bytes"] < 300_000
+        with pytest.warns(DataLossWarning):
+            rec.close()
+    told = proved(tmp_path)["streams"]["s"]
+    assert (told["samples"], told["lost"]) == (len(kept), {"full": at - len(kept)})
+    assert npz(tmp_path / "s.npz")["data"][:, 0].tolist() == kept
+
+
 # --- what is safe when ----------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from recd_client import CSVFile, DataFunctionError, HDF5File, NPZFile, Recorder, VideoFile
 from recordings import csv_numbers, manifest_of, npz, numbered, numbers, proved, shown_at
+from support import wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
 
@@ -309,6 +310,38 @@ def test_a_split_by_samples_makes_numbered_parts(tmp_path: Path, name: str) -> N
         assert len(values) == length
         found += values.tolist()
     assert found == [*range(100)]
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.npz"])
+def test_a_split_by_size_makes_parts_of_about_that_size(tmp_path: Path, name: str) -> None:
+    """Parts are finished while the recording goes on, and together hold every sample once, in order."""
+    with Recorder(dir=tmp_path) as rec:
+        sink = CSVFile("s.csv", split="40kB") if name == "s.csv" else NPZFile("s.npz", split="40kB")
+        stream = rec.stream("s", sink)
+        first = tmp_path / name.replace(".", "_0000.")
+        for i in range(1000):
+            stream.write(np.full(20, float(i)), t=float(i))
+            if i == 500:
+                wait_until(first.exists)
+    proved(tmp_path)
+    parts = sorted(tmp_path.glob(name.replace(".", "_*.")))
+    assert len(parts) >= 2
+    column = [csv_numbers(p)[:, 1] if name == "s.csv" else npz(p)["data"][:, 0] for p in parts]
+    assert np.concatenate(column).tolist() == [*range(1000)]
+
+
+def test_a_split_by_time_follows_the_real_clock(tmp_path: Path) -> None:
+    """A part ends once it has lasted so long, whatever the stream time says; nothing is lost between."""
+    with Recorder(dir=tmp_path) as rec:
+        stream = rec.stream("s", CSVFile("s.csv", split="0.1s"))
+        written = 0
+        while len([*tmp_path.glob("s_*.csv")]) < 3:
+            stream.write(written, t=0.0)
+            written += 1
+            rec.flush()
+    proved(tmp_path)
+    column = [csv_numbers(p)[:, 1] for p in sorted(tmp_path.glob("s_*.csv"))]
+    assert np.concatenate(column).tolist() == [*range(written)]
 
 
 def test_a_video_can_be_split_too(tmp_path: Path) -> None:

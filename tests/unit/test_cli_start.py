@@ -69,7 +69,9 @@ def stand_in(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A runtime directory in which ``recd start`` starts the stand-in, which is ended afterwards."""
     (tmp_path / "sitecustomize.py").write_text(STAND_IN)
     # No empty entry: that would be the current directory.
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep if os.environ.get("PYTHONPATH") else None)
+    monkeypatch.setenv(
+        "PYTHONPATH", str(tmp_path), prepend=os.pathsep if os.environ.get("PYTHONPATH") else None
+    )
     monkeypatch.setenv("STAND_IN", "works")
     yield runtime
     pid = runtime / "pid"

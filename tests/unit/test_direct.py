@@ -298,6 +298,26 @@ def test_two_failures_to_begin_are_forgiven(tmp_path: Path, ffmpeg: FakeFfmpeg) 
     filming.check()
 
 
+@pytest.mark.parametrize("well", [False, True], ids=["killed", "as if all were well"])
+def test_an_encoder_that_ends_while_it_completes_its_file_is_replaced(
+    tmp_path: Path, ffmpeg: FakeFfmpeg, well: bool
+) -> None:
+    """A file without all of its frames is not finished, whatever the exit code says."""
+    for at in range(12):
+        filming = Filming(tmp_path / str(at), ffmpeg)
+        filming.write(6)
+        filming.close()
+        for now in range(12):
+            filming.drain()
+            filming.work()
+            filming.finish_job()
+            if now == at:
+                ffmpeg.quit() if well else ffmpeg.kill()
+            if now < 8:
+                ffmpeg.encode(1)
+        filming.check()
+
+
 @pytest.mark.parametrize("orphan", [False, True], ids=["own", "orphan"])
 def test_an_encoder_that_hangs_is_replaced(tmp_path: Path, ffmpeg: FakeFfmpeg, orphan: bool) -> None:
     """Also one that an earlier worker left: nobody waits for ever, and nothing is lost."""
@@ -383,8 +403,9 @@ def story(filming: Filming, turn: Callable[[int], None]) -> None:
     filming.reset()
     filming.lose(1)
     turn(6)
-    filming.write(9)
-    turn(6)
+    for _ in range(3):
+        filming.write(5)
+        turn(6)
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "half done"])
@@ -393,7 +414,7 @@ def test_a_worker_killed_at_any_call_of_a_story_leaves_the_same_films(
 ) -> None:
     """Whichever system call was its last, its successor ends the story as if nothing had happened."""
     for at in itertools.count(1):
-        filming = Filming(tmp_path / str(at), ffmpeg, split=6, save_on_reset=True)
+        filming = Filming(tmp_path / str(at), ffmpeg, split=10, save_on_reset=True)
         with fault(at, Killed(), torn=torn, lasts=True) as state:
 
             def turn(times: int, filming: Filming = filming, state: Fault = state) -> None:
