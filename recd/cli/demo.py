@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
-from ._common import console
+from ..paths import lock_path
+from ._common import console, lock_holder
+from .stop import stop_daemon
+
+_STOP_TIMEOUT_S: Final = 20.0
 
 
 @click.command(epilog="Example: recd demo /tmp/swarm --seconds 5", short_help="Record a built-in simulation.")
@@ -25,9 +30,14 @@ def command(directory: Path | None, seconds: float) -> int:
 
     Needs nothing beyond recd itself. Prints what recording costs the simulation beside the same work
     done inside it, the files, and how to look at them. DIRECTORY is made if need be; without one,
-    a new run directory is made under ./recordings.
+    a new run directory is made under ./recordings. A daemon that was started for it is stopped again.
     """
     from ..demo.run import run_demo
 
-    run_demo(directory, seconds=seconds, console=console())
+    ran_before = lock_holder(lock_path()) is not None
+    try:
+        run_demo(directory, seconds=seconds, console=console())
+    finally:
+        if not ran_before:  # started for the demo alone
+            stop_daemon(_STOP_TIMEOUT_S)
     return 0
