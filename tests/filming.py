@@ -184,6 +184,7 @@ class Filming:
         """The worker gives its sinks a slice."""
         self.clock.pass_(_LOOK_S)
         self.track.work(lambda: None)
+        self.track.finish()
 
     def finish_job(self) -> None:
         """The finisher does one thing."""
@@ -204,11 +205,10 @@ class Filming:
             self.scribble()
             self.die()
 
-    def trouble(self, call: int, *, torn: bool, lasts: bool) -> None:
+    def fail_at(self, call: int, *, torn: bool, lasts: bool) -> None:
         """The ``call``-th system call from now on fails, or all from then on, for a while."""
         with fault(call, OSError(errno.ENOSPC, "full"), torn=torn, lasts=lasts):
             self.turn(6)
-        self.scribble()
         self.clock.pass_(1)
 
     def turn(self, times: int) -> None:
@@ -218,6 +218,7 @@ class Filming:
             self.work()
             self.finisher.step()
             self.ffmpeg.encode(1)
+        self.scribble()
 
     def stop(self) -> None:
         """The worker stops as it is told to, and another one takes its place."""

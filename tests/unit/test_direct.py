@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fake_ffmpeg import FakeFfmpeg
 from filming import FRAME_BYTES, Filming
-from recd import log
+from recd import log, pieces
 from recd.batch import Batch
 from recd.log import LogReader
 from recd.manifest import stream_result
@@ -434,29 +434,26 @@ def test_a_worker_killed_at_any_call_of_a_story_leaves_the_same_films(
 
 # --- anything -------------------------------------------------------------------------------------
 
-ACTIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("write"), st.integers(1, 8)),
-        st.tuples(st.just("lose"), st.integers(1, 3)),
-        st.tuples(st.sampled_from(["mark", "reset", "discard"])),
-        st.tuples(st.just("drain")),
-        st.tuples(st.just("work")),
-        st.tuples(st.just("finish_job")),
-        st.tuples(st.just("encode"), st.integers(1, 6)),
-        st.tuples(st.sampled_from(["kill_encoder", "quit_encoder"])),
-        st.tuples(st.just("die")),
-        st.tuples(st.just("stop")),
-        st.tuples(st.just("die_at"), st.integers(1, 25), st.booleans()),
-        st.tuples(st.just("trouble"), st.integers(1, 25), st.booleans(), st.booleans()),
-        st.tuples(st.just("go_on"), st.integers(1, 6)),
-    ),
-    max_size=40,
-)
+LIFE = [
+    st.tuples(st.sampled_from(["drain", "work", "finish_job"])),
+    st.tuples(st.just("encode"), st.integers(1, 6)),
+    st.tuples(st.just("turn"), st.integers(1, 6)),
+]
+TROUBLE = [
+    st.tuples(st.sampled_from(["kill_encoder", "quit_encoder", "die", "stop"])),
+    st.tuples(st.just("die_at"), st.integers(1, 25), st.booleans()),
+    st.tuples(st.just("fail_at"), st.integers(1, 25), st.booleans(), st.booleans()),
+]
+PRODUCER = [
+    st.tuples(st.just("write"), st.integers(1, 8)),
+    st.tuples(st.just("lose"), st.integers(1, 3)),
+    st.tuples(st.sampled_from(["mark", "reset", "discard"])),
+]
 OPTIONS = st.sampled_from([{}, {"save_on_reset": True}, {"split": 3}, {"split": 5, "save_on_reset": True}])
 
 
 def act(filming: Filming, action: tuple[Any, ...]) -> None:
-    """Do one step of a schedule."""
+    """Let this happen."""
     name, *arguments = action
     if name == "encode":
         filming.ffmpeg.encode(*arguments)
@@ -464,13 +461,10 @@ def act(filming: Filming, action: tuple[Any, ...]) -> None:
         filming.ffmpeg.kill()
     elif name == "quit_encoder":
         filming.ffmpeg.quit()
-    elif name == "trouble":
-        filming.trouble(arguments[0], torn=arguments[1], lasts=arguments[2])
+    elif name == "fail_at":
+        filming.fail_at(arguments[0], torn=arguments[1], lasts=arguments[2])
     elif name == "die_at":
         filming.die_at(arguments[0], torn=arguments[1])
-    elif name == "go_on":
-        filming.turn(*arguments)
-        filming.scribble()
     else:
         getattr(filming, name)(*arguments)
 
@@ -479,7 +473,8 @@ def act(filming: Filming, action: tuple[Any, ...]) -> None:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(
-    actions=ACTIONS,
+    actions=st.lists(st.one_of(*PRODUCER, *LIFE, *TROUBLE), max_size=40),
+    ending=st.lists(st.one_of(*LIFE, *TROUBLE), max_size=12),
     options=OPTIONS,
     alone=st.booleans(),
     delay=st.integers(0, 5),
@@ -488,6 +483,7 @@ def act(filming: Filming, action: tuple[Any, ...]) -> None:
 def test_whatever_happens_each_frame_comes_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory,
     actions: list[tuple[Any, ...]],
+    ending: list[tuple[Any, ...]],
     options: dict[str, Any],
     alone: bool,
     delay: int,
@@ -497,8 +493,12 @@ def test_whatever_happens_each_frame_comes_once_and_in_order(
     world = FakeFfmpeg(FRAME_BYTES, pipe, delay)
     with pytest.MonkeyPatch.context() as patch:
         world.install(patch)
+        patch.setattr(pieces, "_MAX_FAILURES", 1000)  # it is killed before its first frame again and again
         filming = Filming(tmp_path_factory.mktemp("film"), world, alone=alone, **options)
         for action in actions:
+            act(filming, action)
+        filming.close()
+        for action in ending:
             act(filming, action)
         filming.check()
     world.close()
