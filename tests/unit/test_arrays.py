@@ -270,12 +270,3 @@ def test_real_torch_tensors_are_recorded() -> None:
     assert copied(torch.tensor(1.5)).shape == ()
     with pytest.raises(SchemaError, match="bfloat16"):
         infer(torch.zeros(2, dtype=torch.bfloat16))
-
-
-@pytest.mark.requires("jax")
-def test_real_jax_arrays_are_recorded() -> None:
-    """Arrays of jax on the CPU; bfloat16 is refused by name."""
-    jnp = importlib.import_module("jax.numpy")
-    np.testing.assert_array_equal(copied(jnp.arange(6.0).reshape(2, 3).T), np.arange(6.0).reshape(2, 3).T)
-    with pytest.raises(SchemaError, match="bfloat16"):
-        infer(jnp.zeros(2, dtype=jnp.bfloat16))
