@@ -79,6 +79,8 @@ class VideoRunner(FrameRunner):
         self._shot: Shot | None = None  # what is being fed for it
         self._last: Frame | None = None  # the one fed before, in case it must be repeated
         self._resume()
+        if not self._pieces.known:
+            self._pieces.prepare(self.naming.final.suffix)
 
     # --- where we are ----------------------------------------------------------------------------
     def _resume(self) -> None:
