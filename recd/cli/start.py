@@ -75,7 +75,9 @@ def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
 def _interrupted() -> list[str]:
     """The recordings that a daemon will take up when it starts here."""
     here = str(runtime_dir())
-    return [e["directory"] for e in index.read_all() if (e.get("state"), e.get("runtime_dir")) == ("live", here)]
+    return [
+        e["directory"] for e in index.read_all() if (e.get("state"), e.get("runtime_dir")) == ("live", here)
+    ]
 
 
 def started_text(started: Started) -> str:
