@@ -219,6 +219,7 @@ class Worker:
         else:
             track = Track(*where, runners, segment, now_ns)
         track.ring_gone = ring_gone
+        track.drops_oldest = spec["overflow"] == "drop_oldest"
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
