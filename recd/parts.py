@@ -33,6 +33,9 @@ class Part:
     number: int
     begin: int
     end: int = -1
+    #: Number that a sample at its begin would have, and the one behind its last; a video keeps its own.
+    first_seq: int = 0
+    next_seq: int = 0
     samples: int = 0
     mono_first_ns: int = 0
     bytes_logged: int = 0

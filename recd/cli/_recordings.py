@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -199,7 +198,7 @@ def unfinished_sessions(directory: Path) -> list[str]:
 
 
 def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
-    """A recording without a manifest yet, as its logs tell it; only their headers are read.
+    """A recording without a manifest yet, as its logs tell it; of samples only the headers are read.
 
     Raises
     ------
@@ -232,26 +231,26 @@ def _logged(path: Path, spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict
     """What a stream's journal and the rest of its log tell, and its marks."""
     from recd_client.schema import Schema
 
-    from ..journal import Journal, gaps, marks
+    from ..journal import Journal, gaps, lost, marks
     from ..log import LogReader
+    from ..session import is_direct
 
-    journal = Journal(path, Schema.from_json(spec["schema"]))
+    journal = Journal(path, Schema.from_json(spec["schema"]), reads_only=True)
     reader = LogReader(path / "log", journal.position)
     try:
         while (chunk := reader.next()) is not None:
-            if chunk.info.begin >= journal.position:
+            if is_direct(spec):  # only what its video fell behind with is in the log
                 journal.tally.add(chunk.info)
+            else:
+                journal.take(chunk, damaged=reader.damaged)
     finally:
         reader.close()
     tally, events = journal.tally, journal.events()
-    lost: Counter[str] = Counter()
-    for gap in gaps(events):
-        lost[gap["cause"]] += gap["count"]
     keys = ("samples", "t_first", "t_last", "backward_times", "nan_times")
     described = {
         "name": spec["stream"],
         **{key: getattr(tally, key) for key in keys},
-        "lost": dict(lost),
+        "lost": lost(events),
         "fields": [dict(field) for field in spec["schema"]["fields"]],
         "gaps": gaps(events),
         "files": [file for final in spec["finals"] for file in _part_files(Path(final))],
