@@ -407,7 +407,7 @@ class VideoRunner(FrameRunner):
 
     def missing(self) -> list[Missing]:
         """See :class:`FrameRunner`."""
-        return [Missing(position, position, *numbers) for position, *numbers in missing_in(self._indexes())]
+        return [Missing(at, at, first, behind) for at, first, behind in missing_in(self._indexes())]
 
     def _indexes(self) -> Iterator[ShotIndex]:
         paths = [self._path("frames", number) for number in {*self.parts.parts, self.part.number}]

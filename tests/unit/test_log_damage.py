@@ -185,7 +185,7 @@ def test_a_missing_segment_is_counted(tmp_path: Path) -> None:
         damaged.restore()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_damage_costs_only_what_it_touches(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -481,7 +481,7 @@ def test_a_mark_that_was_damaged_makes_the_recording_incomplete(tmp_path: Path) 
     assert len(result["marks"]) == 2
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_counts_are_exact_whatever_is_damaged_and_whoever_dies(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
