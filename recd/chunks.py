@@ -159,7 +159,8 @@ class Chunk:
     def __init__(self, info: ChunkInfo, fd: int, offset: int) -> None:
         self.info = info
         self._fd = fd
-        self._offset = offset + HEADER_BYTES
+        #: Where its header stands in its segment.
+        self.offset = offset
         self._body: memoryview | None = None
 
     def body(self) -> memoryview:
@@ -175,7 +176,7 @@ class Chunk:
             got = 0
             while got < len(raw):
                 try:
-                    n = os.preadv(self._fd, [memoryview(raw)[got:]], self._offset + got)
+                    n = os.preadv(self._fd, [memoryview(raw)[got:]], self.offset + HEADER_BYTES + got)
                 except OSError as e:
                     if e.errno != errno.EIO:
                         raise

@@ -253,7 +253,8 @@ class LogReader:
         self.damaged = False
         self._begin: int | None = None
         self._fd = -1
-        self._offset = 0
+        #: Where in its segment the reader goes on.
+        self.offset = 0
         self._behind = 0  # the end of the chunk that was seen last
         self._size = 0  # of the segment, as far as it was looked at
         self._searched = -1  # the size that it had when it was searched in vain
@@ -275,16 +276,21 @@ class LogReader:
             offset, info = found
             if self.end is not None and info.begin >= self.end:
                 return None
-            self._offset, self._behind = found.behind, info.end
+            self.offset, self._behind = found.behind, info.end
             if info.end > self.position:
                 return Chunk(info, self._fd, offset)
 
+    @property
+    def path(self) -> Path:
+        """The segment that is being read; the first one's before there was any."""
+        return segment_path(self.directory, self._begin or 0)
+
     def _found(self) -> Found | None:
         """The chunk that stands where the one before ends; None if it is not (all) there."""
-        info = None if self._fd < 0 else header_at(self._fd, self._offset)
+        info = None if self._fd < 0 else header_at(self._fd, self.offset)
         if info is None:
             return None
-        found = Found(self._offset, info)
+        found = Found(self.offset, info)
         if found.behind > self._size:
             self._size = os.fstat(self._fd).st_size
         return found if found.behind <= self._size else None
@@ -298,9 +304,9 @@ class LogReader:
         if self._fd < 0:
             return None
         size = os.fstat(self._fd).st_size
-        if size <= self._offset or size == self._searched:
+        if size <= self.offset or size == self._searched:
             return None
-        found = find(self._fd, self._offset, self._behind)
+        found = find(self._fd, self.offset, self._behind)
         if found is not None:
             self.damaged |= found.info.begin > self._behind
         elif following is None:
@@ -323,7 +329,7 @@ class LogReader:
         self.close()
         if self._begin is None:
             self._behind = begin
-        self._fd, self._begin, self._offset, self._searched = fd, begin, 0, -1
+        self._fd, self._begin, self.offset, self._searched = fd, begin, 0, -1
         self._size = os.fstat(fd).st_size
 
     def close(self) -> None:
