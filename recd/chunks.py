@@ -21,6 +21,7 @@ Positions make a chunk prove its place, checksums its content.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -163,7 +164,8 @@ class Chunk:
     def __init__(self, info: ChunkInfo, fd: int, offset: int) -> None:
         self.info = info
         self._fd = fd
-        self._offset = offset + HEADER_BYTES
+        #: Where its header stands in its segment.
+        self.offset = offset
         self._body: memoryview | None = None
 
     def body(self) -> memoryview:
@@ -178,16 +180,29 @@ class Chunk:
             raw = bytearray(self.info.body_bytes)
             got = 0
             while got < len(raw):
-                n = os.preadv(self._fd, [memoryview(raw)[got:]], self._offset + got)
+                try:
+                    n = os.preadv(self._fd, [memoryview(raw)[got:]], self.offset + HEADER_BYTES + got)
+                except OSError as e:
+                    if e.errno != errno.EIO:
+                        raise
+                    break  # what the disk cannot read is damaged
                 if n == 0:
                     break
                 got += n
             if got < len(raw) or zlib.crc32(raw) != self.info.body_crc32:
                 raise LogDamagedError(
-                    f"log chunk at position {self.info.begin} is damaged", "see: recd info on the directory"
+                    f"log chunk at position {self.info.begin} is damaged", "see: recd verify on the directory"
                 )
             self._body = memoryview(raw)
         return self._body
+
+    def is_whole(self) -> bool:
+        """Whether :meth:`body` gives the records."""
+        try:
+            self.body()
+        except LogDamagedError:
+            return False
+        return True
 
     def items(
         self,

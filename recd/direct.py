@@ -21,6 +21,7 @@ from recd_client.schema import Schema
 
 from .batch import Event
 from .checkpoint import Checkpoint
+from .log import Missing
 from .runner import Runner
 from .source import RecordSource
 from .track import Store, Track
@@ -45,6 +46,10 @@ class FrameRunner(Runner):
     @abstractmethod
     def tally(self, resets: Sequence[int]) -> dict[str, Any]:
         """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
+
+    @abstractmethod
+    def missing(self) -> list[Missing]:
+        """Numbers before the newest frame that no frame has; most were lost before they came."""
 
 
 class DirectTrack(Track):

@@ -16,6 +16,7 @@ place; a successor that finds one does the rest again.
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -197,16 +198,19 @@ def tombstone(directory: Path, schema: Schema, begin: int, start: int, end: int)
     """
     out = bytearray()
     losses: list[Event] = []
-    for what, first, behind in _merged(directory, schema, begin, start, end):
+    stretches = [*_merged(directory, schema, begin, start, end)]
+    seq = next((what.first_seq for what, _, _ in stretches if isinstance(what, _Run)), 0)
+    for what, first, behind in stretches:
         body = b""
         if isinstance(what, bytes):
             body = what
         elif isinstance(what, _Run):
             body = what.record()
             losses.append(_event(body, first))
-        info, _, _ = describe(schema, memoryview(body), first, 0, float("nan"), len(body))
+        info, _, _ = describe(schema, memoryview(body), first, seq, math.nan, len(body))
         if isinstance(what, _Run):
-            info = replace(info, first_seq=what.first_seq, next_seq=what.last_seq + 1)
+            seq = what.last_seq + 1
+            info = replace(info, first_seq=what.first_seq, next_seq=seq)
         out += replace(info, end=behind).pack() + body
     return bytes(out), losses
 

@@ -20,7 +20,7 @@ goes on after a death meets it again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
@@ -35,10 +35,11 @@ from .batch import DISCARD, RESET, Event
 from .direct import FrameRunner
 from .finisher import Job
 from .fit import settings_of
+from .log import Missing
 from .parts import Part, seal
 from .pieces import Piece, Pieces
 from .runner import SinkContext
-from .shots import Shot, ShotIndex, frames_table, place_behind, tally_of
+from .shots import Shot, ShotIndex, frames_table, missing_in, place_behind, tally_of
 from .source import Frame, RecordSource
 from .video import files, pixels
 from .video.counting import is_complete
@@ -232,6 +233,8 @@ class VideoRunner(FrameRunner):
     def _next(self, end: int) -> None:
         """Take the next record: an event at once, a frame to be fed."""
         what, behind = self.source.get(self.position, end)
+        if what is not None and self.source.damaged:
+            self._miss(what.seq)
         if isinstance(what, Frame):
             self._frame = what
             return
@@ -246,6 +249,11 @@ class VideoRunner(FrameRunner):
                 self._discard(behind, what.seq)
                 return
         self.position = behind
+
+    def _miss(self, next_seq: int) -> None:
+        """Tell of the numbers before ``next_seq`` that did not come, as the log is damaged."""
+        self.miss(Missing(self.position, self.position, self._expected, next_seq, self.source.damaged))
+        self.source.damaged = False
 
     def _shoot(self, frame: Frame) -> bool:
         """Feed one shot for this frame; False when ffmpeg is not ready for (the rest of) it."""
@@ -348,6 +356,8 @@ class VideoRunner(FrameRunner):
 
     def _end(self) -> bool:
         """Complete the last part, then wait for the finisher."""
+        if self.source.damaged or self._expected < self.end_seq:
+            self._miss(self.end_seq)
         if self._fed:
             self._roll(self.position, self._expected)
             self.state = "finishing"
@@ -412,10 +422,17 @@ class VideoRunner(FrameRunner):
 
     def tally(self, resets: Sequence[int]) -> dict[str, Any]:
         """Totals of a stream whose frames never were in the log, those that were discarded included."""
+        tally = tally_of(self._indexes(), self.context.schema.payload_bytes, resets)
+        return {**tally, "next_seq": max(tally.get("next_seq", 0), self._seen)}
+
+    def missing(self) -> list[Missing]:
+        """See :class:`FrameRunner`."""
+        return [Missing(at, at, first, behind) for at, first, behind in missing_in(self._indexes())]
+
+    def _indexes(self) -> Iterator[ShotIndex]:
         paths = [self._path("frames", number) for number in {*self.parts.parts, self.part.number}]
         paths += self.context.directory.glob(f"sink{self.index}.discarded*")
-        tally = tally_of(map(ShotIndex, paths), self.context.schema.payload_bytes, resets)
-        return {**tally, "next_seq": max(tally.get("next_seq", 0), self._seen)}
+        return map(ShotIndex, paths)
 
     # --- checkpoints -------------------------------------------------------------------------------
     def save(self) -> None:

@@ -10,17 +10,29 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recd_client.schema import Schema
 
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
+from .log import Missing
+
+#: Kind of the events that tell what readers of the log missed; no record of the client's.
+DAMAGE: Final = "damage"
+#: Cause of the loss.
+DAMAGED: Final = "log_damaged"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -72,9 +84,12 @@ class Journal:
     directory : Path
         The stream's directory under ``.recd``.
     schema : Schema
+    reads_only : bool
+        For whoever only looks: events are kept in memory, nothing is written.
     """
 
-    def __init__(self, directory: Path, schema: Schema) -> None:
+    def __init__(self, directory: Path, schema: Schema, *, reads_only: bool = False) -> None:
+        self._noted: list[dict[str, Any]] | None = [] if reads_only else None
         self.schema = schema
         self.tally = Tally()
         #: Everything before this position is in the totals.
@@ -82,19 +97,39 @@ class Journal:
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
+        self._opening = threading.Lock()
+        self._missed: set[Missing] = set()
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
             self.tally = Tally(**state["tally"])
+        damages = [e["data"]["end"] for e in self.events() if e["kind"] == DAMAGE]
+        #: Whether a reader missed anything, ever.
+        self.damaged = bool(damages)
+        self._astray = self.position in damages  # right behind a damaged chunk, and its LOSS records
 
-    def take(self, chunk: Chunk) -> None:
-        """Count a chunk, which begins at or behind :attr:`position`; one that was counted is passed over."""
+    def take(self, chunk: Chunk, *, damaged: bool = False) -> None:
+        """Count a chunk, which begins at or behind :attr:`position`; one that was counted is passed over.
+
+        ``damaged`` says that damage lies before it. Of a chunk that is damaged itself, only its header counts
+        if there are no events in it: whoever reads its samples tells what is missing.
+        """
         info = chunk.info
         if info.begin < self.position:
             return
+        begin, next_seq = self.position, self.tally.next_seq
+        jumps = info.begin > begin or self._astray  # perhaps over padding only, and the LOSS record comes
+        if jumps and (damaged or info.first_seq > next_seq):
+            self.miss(Missing(begin, info.begin, next_seq, info.first_seq, damaged))
         if info.flags & HAS_CONTROL:
+            if not chunk.is_whole():
+                self.miss(Missing(info.begin, info.end, next_seq, info.next_seq, True))
+                self.position, self.tally.next_seq = info.end, max(next_seq, info.next_seq)
+                self._astray = True
+                return
             for event in chunk.events(self.schema):
                 self.note(event)
+        self._astray = False
         self.count(info)
 
     def count(self, info: ChunkInfo) -> None:
@@ -110,14 +145,31 @@ class Journal:
         OSError
             It could not be written (disk full, ...): tell it again.
         """
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.damaged |= event.kind == DAMAGE
+        if event.kind == "close":
+            self.tally.next_seq = max(self.tally.next_seq, int(event.data["next_seq"]))
+        if self._noted is not None:
+            self._noted.append(asdict(event))
+            return
+        with self._opening:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         # The line begins with a line end: a kill, or a full disk, may have cut the one before short.
         line = b"\n" + json.dumps(asdict(event), separators=(",", ":")).encode() + b"\n"
         if os.write(self._fd, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        if event.kind == "close":
-            self.tally.next_seq = max(self.tally.next_seq, int(event.data["next_seq"]))
+
+    def miss(self, missing: Missing) -> None:
+        """Write down what a reader of the log did not find there, before it goes on; from any thread."""
+        if missing in self._missed:
+            return  # another reader told the same
+        self.note(missed(missing))
+        self._missed.add(missing)
+        if missing.seen and self._noted is None:
+            log.error(
+                "%s: the log is damaged from position %d to %d: numbers %d to %d are missing, if they were there",
+                self._path.parent, missing.begin, missing.end, missing.first_seq, missing.next_seq - 1,
+            )  # fmt: skip
 
     def save(self) -> None:
         """Checkpoint the totals."""
@@ -125,18 +177,25 @@ class Journal:
 
     def events(self) -> list[dict[str, Any]]:
         """All events in order, each once."""
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[tuple[int, ...], dict[str, Any]] = {}
+        for event in self._lines():
+            try:
+                more = (event["seq"], event["data"]["next_seq"]) if event["kind"] == DAMAGE else ()
+                place = (int(event["position"]), *map(int, more))
+            except (KeyError, TypeError):
+                continue
+            found[place] = event
+        return [found[p] for p in sorted(found)]
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
         try:
             lines = self._path.read_bytes().splitlines()
         except FileNotFoundError:
-            return []
+            lines = []
         for line in lines:
-            try:
-                event = json.loads(line)
-                found[int(event["position"])] = event
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that a kill cut short; its event is told again
-        return [found[p] for p in sorted(found)]
+            with suppress(ValueError):  # a line that a kill cut short; its event is told again
+                yield json.loads(line)
+        yield from self._noted or ()
 
     def sync(self) -> None:
         """Make events and totals durable."""
@@ -152,10 +211,54 @@ class Journal:
             self._fd = -1
 
 
+def missed(missing: Missing) -> Event:
+    """The event that tells what a reader of the log missed; see :meth:`Journal.miss`."""
+    begin, end, first_seq, next_seq, seen = missing
+    data = {"end": end, "seen": seen, "first_seq": first_seq, "next_seq": max(first_seq, next_seq)}
+    return Event(DAMAGE, begin, first_seq, 0.0, -1, 0, data)
+
+
 def gaps(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every gap that the events tell, by first number."""
-    out = [loss for e in events for loss in e["data"].get("losses", ())]
-    return sorted(out, key=lambda g: (g["first_seq"], g["cause"]))
+    """Every gap that the events tell, by first number; also those that damage of the log has left."""
+    told = [loss for e in events for loss in e["data"].get("losses", ())]
+    return sorted(told + _damage_gaps(events, told), key=lambda g: (g["first_seq"], g["cause"]))
+
+
+def _damage_gaps(events: list[dict[str, Any]], told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What readers missed in the log and no LOSS record tells of.
+
+    A LOSS record stands before the next sample, so it tells of numbers that were all missed, or none.
+    """
+    ranges: list[list[int]] = []
+    for first, behind in sorted(
+        (int(e["data"]["first_seq"]), int(e["data"]["next_seq"])) for e in events if e["kind"] == DAMAGE
+    ):
+        if ranges and first <= ranges[-1][1]:
+            ranges[-1][1] = max(ranges[-1][1], behind)
+        else:
+            ranges.append([first, behind])
+    out = []
+    for first, behind in ranges:
+        known = sum(int(g["count"]) for g in told if first <= g["first_seq"] and g["last_seq"] < behind)
+        if behind - first > known:
+            out.append(
+                {"cause": DAMAGED, "first_seq": first, "last_seq": behind - 1, "count": behind - first - known,
+                 "bytes": None, "t_first": None, "t_last": None}
+            )  # fmt: skip
+    return out
+
+
+def lost(events: list[dict[str, Any]]) -> dict[str, int]:
+    """Samples lost by cause, as far as the events tell."""
+    out: dict[str, int] = {}
+    for gap in gaps(events):
+        out[gap["cause"]] = out.get(gap["cause"], 0) + int(gap["count"])
+    return out
+
+
+def damage(events: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Ring positions from and to which damage of the log was seen."""
+    return [(e["position"], e["data"]["end"]) for e in events if e["kind"] == DAMAGE and e["data"]["seen"]]
 
 
 def resets(events: list[dict[str, Any]]) -> list[int]:

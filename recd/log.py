@@ -2,6 +2,9 @@
 
 A segment is named by the ring position of its first chunk (16 hex digits). After a kill the log ends
 behind its last whole chunk (:mod:`recd.chunks`), and that is where the ring is read on.
+
+What a kill left half-written is cut off. Damage that has whole chunks behind it stays: readers pass over it
+(:mod:`recd.scan`), and the jump of the samples' numbers tells how many are missing.
 """
 
 from __future__ import annotations
@@ -9,20 +12,25 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
+import logging
 import os
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from recd_client.schema import Schema
 
 from .batch import Batch
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo
+from .scan import Found, find, header_at, is_torn, scan
 
 #: When a segment is full and the next one begins.
 SEGMENT_BYTES: Final = 64 << 20
+
+_COPY_BYTES: Final = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 def segments(directory: Path) -> list[int]:
@@ -42,7 +50,8 @@ def segment_path(directory: Path, begin: int) -> Path:
 class LogWriter:
     """Appends chunks; held by the one worker that holds the group's lock.
 
-    Opening an existing log cuts what a kill left half-written behind the last whole chunk.
+    Opening an existing log cuts what a kill left half-written behind the last whole chunk. If more is there
+    than one append can have left, a copy is put aside first, as ``<segment>-<offset>.cut``.
 
     Parameters
     ----------
@@ -59,12 +68,15 @@ class LogWriter:
         self._fd = -1
         #: The newest chunk; None while the log is empty.
         self.last: ChunkInfo | None = None
+        #: The end of the log as the header of a damaged last chunk tells it; None if it was not so.
+        self.cut: ChunkInfo | None = None
         self._begins = segments(directory)
         self._sizes = {b: segment_path(directory, b).stat().st_size for b in self._begins}
         while self._begins and not self._recover(self._begins[-1]):
             begin = self._begins.pop()
             del self._sizes[begin]
             segment_path(directory, begin).unlink()
+        self._look_at_cuts()
         # Segments that may not be on the disk yet: also those of the worker before.
         self._unsynced = set(self._begins)
         self._distrusted: set[int] = set()
@@ -72,13 +84,36 @@ class LogWriter:
     def _recover(self, begin: int) -> bool:
         """Cut what follows the last whole chunk of the newest segment; whether there is one."""
         path, size = segment_path(self.directory, begin), 0
-        for info, offset in _scan(path):
-            self.last, size = info, offset + HEADER_BYTES + info.body_bytes
-        if size:
-            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            os.ftruncate(self._fd, size)
-            self._sizes[begin] = size
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for found in scan(fd, begin):
+                self.last, size = found.info, found.behind
+            if self._sizes[begin] > size and not is_torn(fd, size):
+                self._put_aside(path, size)
+            if size:
+                os.ftruncate(fd, size)
+                self._sizes[begin], self._fd = size, fd
+        finally:
+            if self._fd != fd:
+                os.close(fd)
         return size > 0
+
+    def _put_aside(self, path: Path, offset: int) -> None:
+        """Keep a copy of what is about to be cut off a segment."""
+        copy = path.with_name(f"{path.stem}-{offset:x}.cut")
+        log.error("%s is damaged from byte %d on; what is there is kept as %s", path, offset, copy.name)
+        with open(path, "rb") as source, open(copy, "wb") as target:
+            source.seek(offset)
+            shutil.copyfileobj(source, target, _COPY_BYTES)
+            os.fsync(target.fileno())
+
+    def _look_at_cuts(self) -> None:
+        """Learn from what was put aside, now or by a worker that was killed since, where the log had ended."""
+        for path in sorted(self.directory.glob("*.cut")):
+            with open(path, "rb") as f:
+                info = header_at(f.fileno(), 0)
+            if info is not None and info.end > max(self.end, self.cut.end if self.cut else 0):
+                self.cut = info
 
     @property
     def end(self) -> int:
@@ -206,23 +241,11 @@ def _fdatasync(path: Path) -> None:
         os.close(fd)
 
 
-def _scan(path: Path) -> Iterator[tuple[ChunkInfo, int]]:
-    """The whole chunks at the start of a segment file and their offsets, checksums proved."""
-    with open(path, "rb") as f:
-        offset = 0
-        while True:
-            info = ChunkInfo.unpack(f.read(HEADER_BYTES))
-            if info is None:
-                return
-            body = f.read(info.body_bytes)
-            if len(body) < info.body_bytes or zlib.crc32(body) != info.body_crc32:
-                return
-            yield info, offset
-            offset += HEADER_BYTES + info.body_bytes
-
-
 class LogReader:
     """Reads a log's chunks from a position on, at its own pace; may run beside the writer.
+
+    Chunks whose header is damaged are passed over: then the one that follows begins behind the end of the
+    one before, and :attr:`damaged` says so. A body proves itself when it is read.
 
     Parameters
     ----------
@@ -237,31 +260,71 @@ class LogReader:
         self.directory = directory
         self.position = position
         self.end = end
+        #: Whether something that no chunk explains lies before the newest chunk that was returned.
+        self.damaged = False
         self._begin: int | None = None
         self._fd = -1
-        self._offset = 0
+        #: Where in its segment the reader goes on.
+        self.offset = 0
+        self._behind = 0  # the end of the chunk that was seen last
+        self._size = 0  # of the segment, as far as it was looked at
+        self._searched = -1  # the size that it had when it was searched in vain
 
     def next(self) -> Chunk | None:
         """The next chunk, None when there is none yet; it can be read until this is called again."""
+        self.damaged = False
         while True:
-            info = self._header()
-            if info is None:
+            found = self._found()
+            if found is None:
                 following = self._following()
-                if following is None:
-                    return None
-                info = self._header()  # once more: it may have come before the next segment began
-                if info is None:
+                # Once more: it may have come before the next segment began.
+                found = self._found() or self._search(following)
+                if found is None:
+                    if following is None:
+                        return None
                     self._open(following)
                     continue
+            offset, info = found
             if self.end is not None and info.begin >= self.end:
                 return None
-            offset = self._offset
-            self._offset += HEADER_BYTES + info.body_bytes
+            self.offset, self._behind = found.behind, info.end
             if info.end > self.position:
                 return Chunk(info, self._fd, offset)
 
-    def _header(self) -> ChunkInfo | None:
-        return None if self._fd < 0 else ChunkInfo.unpack(os.pread(self._fd, HEADER_BYTES, self._offset))
+    @property
+    def path(self) -> Path:
+        """The segment that is being read; the first one's before there was any."""
+        return segment_path(self.directory, self._begin or 0)
+
+    def _found(self) -> Found | None:
+        """The chunk that stands where the one before ends; None if it is not (all) there."""
+        info = None if self._fd < 0 else header_at(self._fd, self.offset)
+        if info is None:
+            return None
+        found = Found(self.offset, info)
+        if found.behind > self._size:
+            self._size = os.fstat(self._fd).st_size
+        return found if found.behind <= self._size else None
+
+    def _search(self, following: int | None) -> Found | None:
+        """The next chunk of this segment, behind what is none.
+
+        At the end of the newest segment that may be one that is being written: it comes, or another one
+        behind it, which proves that this one does not.
+        """
+        if self._fd < 0:
+            return None
+        size = os.fstat(self._fd).st_size
+        if size <= self.offset or size == self._searched:
+            return None
+        found = find(self._fd, self.offset, self._behind)
+        if found is not None:
+            self.damaged |= found.info.begin > self._behind
+        elif following is None:
+            self._searched = size
+        else:
+            self.damaged |= following > self._behind
+        return found
 
     def _following(self) -> int | None:
         """The segment to be read next; None when the current one is the last."""
@@ -275,13 +338,29 @@ class LogReader:
     def _open(self, begin: int) -> None:
         fd = os.open(segment_path(self.directory, begin), os.O_RDONLY | os.O_CLOEXEC)
         self.close()
-        self._fd, self._begin, self._offset = fd, begin, 0
+        if self._begin is None:
+            self._behind = begin
+        self._fd, self._begin, self.offset, self._searched = fd, begin, 0, -1
+        self._size = os.fstat(fd).st_size
 
     def close(self) -> None:
         """Let go of the file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Missing(NamedTuple):
+    """Samples that a reader of the log did not find: numbers that it missed from ``begin`` to ``end``.
+
+    ``seen`` tells whether damage was seen there. Else it may be that LOSS records tell of all of them.
+    """
+
+    begin: int
+    end: int
+    first_seq: int
+    next_seq: int
+    seen: bool = False
 
 
 class LogSource:
@@ -292,7 +371,7 @@ class LogSource:
     begin, end : int
         Ring positions of the stretch.
     count : int
-        Samples in it.
+        Samples in it, as far as it is known; see :meth:`prove`.
     """
 
     def __init__(self, directory: Path, schema: Schema, begin: int, end: int, count: int) -> None:
@@ -303,15 +382,47 @@ class LogSource:
         self.count = count
 
     def batches(self) -> Iterator[Batch]:
-        """The samples from the first to the last."""
+        """The samples from the first to the last; damaged chunks are passed over."""
         reader = LogReader(self.directory, self.begin, self.end)
         try:
             while (chunk := reader.next()) is not None:
+                if not chunk.is_whole():
+                    continue
                 for item in chunk.items(self.schema, self.begin, self.end):
                     if isinstance(item.what, Batch):
                         yield item.what
         finally:
             reader.close()
+
+    def prove(self, first_seq: int, next_seq: int) -> list[Missing]:
+        """:attr:`count` is what can really be read; returns where samples are missing.
+
+        Parameters
+        ----------
+        first_seq, next_seq : int
+            Number that the stretch begins with, and the one behind it.
+        """
+        missing, at, self.count = [], self.begin, 0
+        reader = LogReader(self.directory, self.begin, self.end)
+        try:
+            while (chunk := reader.next()) is not None:
+                info = chunk.info
+                if info.first_seq > first_seq:
+                    behind = min(info.first_seq, next_seq)
+                    missing.append(Missing(at, info.begin, first_seq, behind, reader.damaged))
+                    first_seq = info.first_seq
+                if chunk.is_whole():
+                    for item in chunk.items(self.schema, self.begin, self.end):
+                        self.count += len(item.what) if isinstance(item.what, Batch) else 0
+                else:
+                    behind = min(info.next_seq, next_seq)
+                    missing.append(Missing(max(at, info.begin), info.end, first_seq, behind, True))
+                at, first_seq = info.end, max(first_seq, info.next_seq)
+        finally:
+            reader.close()
+        if first_seq < next_seq:
+            missing.append(Missing(at, self.end, first_seq, next_seq))
+        return missing
 
 
 def sync_directory(path: Path) -> None:

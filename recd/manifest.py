@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,21 +32,35 @@ def stream_result(track: Track) -> dict[str, Any]:
     """
     events = track.journal.events()
     counters = track.counters()
+    counters["lost"].pop(journal.DAMAGED, None)  # it is in the events
     tally = dict(vars(track.journal.tally))
     if track.frames is not None:
         tally.update(track.frames.tally(journal.resets(events)))
+        if track.frames.state != "failed":  # else what its video has not is in the log
+            events += [asdict(journal.missed(m)) for m in track.frames.missing()]
     gaps = journal.gaps(events)
-    told: dict[str, int] = {}
-    for gap in gaps:
-        told[gap["cause"]] = told.get(gap["cause"], 0) + int(gap["count"])
-    if track.frames is None:
-        _take_off(tally, gaps)
+    told = journal.lost(events)
     attempted = max(counters["attempted"], tally["next_seq"])
     untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
-    for cause, count in counters["lost"].items():
-        if count > told.get(cause, 0):
-            gaps.append(_gap(cause, count - told.get(cause, 0), untold, attempted - 1))
+    if told.get(journal.DAMAGED):  # what had been counted may be among it
+        tally["samples"] = untold - sum(told.values())
+        if track.schema.fixed_size:
+            tally["bytes"] = tally["samples"] * track.schema.payload_bytes
+    elif track.frames is None:
+        _take_off(tally, gaps)
+    rest = {c: n - told.get(c, 0) for c, n in counters["lost"].items() if n > told.get(c, 0)}
+    # More than can be missing at the end: their LOSS records were in the damage.
+    hidden = min(max(sum(rest.values()) - (attempted - untold), 0), told.get(journal.DAMAGED, 0))
+    for gap in gaps:
+        if gap["cause"] == journal.DAMAGED:
+            known = min(hidden, gap["count"])
+            gap["count"], hidden = gap["count"] - known, hidden - known
+            told[journal.DAMAGED] -= known
+    for cause, count in rest.items():
+        gaps.append(_gap(cause, count, min(untold, attempted - count), attempted - 1))
+    gaps = [gap for gap in gaps if gap["count"]]
     lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
+    lost = {c: n for c, n in lost.items() if n}
     files = [f for r in track.runners for f in r.files()]
     failed = [r for r in track.runners if r.state == "failed"]
     state, reason = "complete", ""
@@ -64,6 +79,9 @@ def stream_result(track: Track) -> dict[str, Any]:
         if track.frames is not None:  # what its video has not is in the log
             tally["samples"] = counters["attempted"] - sum(lost.values())
             tally["bytes"] = tally["samples"] * track.schema.payload_bytes
+    elif lost.get(journal.DAMAGED) or journal.damage(events):
+        state = "damaged"
+        reason = f"its log was damaged, {lost.get(journal.DAMAGED, 0)} samples of it are lost"
     return {
         "state": state,
         "reason": reason,

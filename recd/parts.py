@@ -33,6 +33,9 @@ class Part:
     number: int
     begin: int
     end: int = -1
+    #: Number that a sample at its begin would have, and the one behind its last; a video keeps its own.
+    first_seq: int = 0
+    next_seq: int = 0
     samples: int = 0
     mono_first_ns: int = 0
     bytes_logged: int = 0
@@ -156,11 +159,14 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
     parts.put(part, sync=True)
 
 
-def hash_file(path: Path, advance: Callable[[int], None] = lambda n: None) -> tuple[str, int]:
-    """SHA-256 (hex) and size of a file, synced to the disk first."""
+def hash_file(
+    path: Path, advance: Callable[[int], None] = lambda n: None, *, sync: bool = True
+) -> tuple[str, int]:
+    """SHA-256 (hex) and size of a file, synced to the disk first if it is ours."""
     sha, size = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as f:
-        os.fsync(f.fileno())
+        if sync:
+            os.fsync(f.fileno())
         while block := f.read(_BLOCK_BYTES):
             sha.update(block)
             size += len(block)

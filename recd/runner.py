@@ -20,6 +20,7 @@ from recd_client.schema import Schema
 
 from .checkpoint import Checkpoint
 from .finisher import Finisher, Job, JobCancelledError
+from .log import Missing
 from .parts import Naming, Part, PartsFile
 
 _RETRY_NS: Final = 500_000_000
@@ -85,6 +86,10 @@ class Runner(ABC):
         self.state = "recording"
         self.reason = ""
         self.end_position: int | None = None
+        #: Is told what the log did not give, before the runner goes on behind it; see :meth:`Journal.miss`.
+        self.miss: Callable[[Missing], None] = lambda missing: None
+        #: Numbers below this one were taken by the client, as far as is known when the stream ends.
+        self.end_seq = 0
         self._retry_at_ns = 0
         self._jobs: dict[int, Job] = {}
         # Handed to the finisher when the loop runs: by then a new name from the files of a worker before
@@ -117,9 +122,12 @@ class Runner(ABC):
     def needed(self) -> int:
         """Records before this position are in a finished file, or in one that can be cut back behind them."""
 
-    def end(self, position: int) -> None:
-        """The stream ends at ``position``: complete the last part once it is taken."""
-        self.end_position = position
+    def end(self, position: int, next_seq: int = 0) -> None:
+        """The stream ends at ``position``: complete the last part once it is taken.
+
+        ``next_seq`` is behind the last sample that is known to have been logged.
+        """
+        self.end_position, self.end_seq = position, next_seq
 
     @abstractmethod
     def save(self) -> None:

@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from recd_client.errors import LogDamagedError
 from recd_client.options import SinkOptions
 
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
 from .dropping import count_samples
 from .finisher import Job
-from .log import LogReader, LogSource
+from .log import LogReader, LogSource, Missing
 from .parts import Part, seal
 from .runner import Runner, SinkContext
 from .sinks.base import AppendSink, BuildSink
@@ -43,6 +44,7 @@ class LogRunner(Runner):
         super().__init__(context, index, options, final)
         self.sink = sink
         self._reader: LogReader | None = None
+        self._astray = True  # whether the chunk before may have been damaged, and its LOSS records
         self._chunk: Chunk | None = None
         self._opened = False
         self._saved_at_ns = 0
@@ -57,10 +59,14 @@ class LogRunner(Runner):
         if state and state["part"]["number"] > newest:
             self.part = Part(**state["part"])
             self.position, self._sink_state = state["position"], state["sink"]
+            self._next_seq = state["next_seq"]
             self._opened = False
+        elif known:
+            self._begin_part(newest + 1, known[newest].end, known[newest].next_seq)
         else:
-            self._begin_part(newest + 1, known[newest].end if known else 0)
+            self._begin_part(0, 0, 0)
         self._safe = self.position
+        self._astray = True
         self._stop_reading()
 
     def _stop_reading(self) -> None:
@@ -68,9 +74,10 @@ class LogRunner(Runner):
             self._reader.close()
         self._reader = self._chunk = None
 
-    def _begin_part(self, number: int, position: int) -> None:
-        self.part = Part(number, position)
+    def _begin_part(self, number: int, position: int, next_seq: int) -> None:
+        self.part = Part(number, position, first_seq=next_seq)
         self.position = position
+        self._next_seq = next_seq
         self._sink_state = None
         self._opened = False
 
@@ -121,18 +128,30 @@ class LogRunner(Runner):
             self.position = log_end
             return
         info = chunk.info
-        self.position = max(self.position, info.begin)
+        if self.position < info.begin or (self._astray and self.position == info.begin):
+            self._miss(info.begin, info.first_seq, damaged=self._reader.damaged)
+        self._astray = False
         if info.is_loss and self.position > info.begin:  # some of it was taken before it was given up
-            self.position = info.end
+            self.position, self._next_seq = info.end, info.next_seq
         elif isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
             self._count(info.samples, info.body_bytes, info.mono_first_ns)
+            self._next_seq = max(self._next_seq, info.next_seq)
             self.position = info.end
+        elif not chunk.is_whole():
+            self._miss(info.end, info.next_seq, damaged=True)
+            self._astray = True
         else:
             self._take_items(chunk)
         if self.position >= info.end:
             self._chunk = None
             self._split_by_size(info.mono_last_ns)
         self._save_if_due()
+
+    def _miss(self, position: int, next_seq: int, *, damaged: bool) -> None:
+        """Go on at ``position``, behind what the log does not give."""
+        if damaged or next_seq > self._next_seq:
+            self.miss(Missing(self.position, position, self._next_seq, next_seq, damaged))
+        self.position, self._next_seq = position, max(self._next_seq, next_seq)
 
     def _take_items(self, chunk: Chunk) -> None:
         """Samples and events, up to the slice's size or the end of a part."""
@@ -169,7 +188,7 @@ class LogRunner(Runner):
             self._open_sink(self.sink)
             self.sink.write(batch)
         self._count(len(batch), behind - item.begin, int(batch.mono_ns[0]))
-        self.position = behind
+        self.position, self._next_seq = behind, int(batch.seq[-1]) + 1
         if self._room == 0:
             self._roll()
 
@@ -196,7 +215,7 @@ class LogRunner(Runner):
         """Drop the running part; the next one takes its number."""
         if isinstance(self.sink, AppendSink) and self._opened:
             self.sink.abandon()
-        self._begin_part(self.part.number, behind)
+        self._begin_part(self.part.number, behind, self._next_seq)
         self.save()
         if self.sink.suffixes:
             with suppress(FileNotFoundError):  # not removed: it holds the name's place
@@ -220,10 +239,10 @@ class LogRunner(Runner):
             self._open_sink(self.sink)
             self.sink.finish()
             self._opened = False
-        part.end, part.state = self.position, "sealing"
+        part.end, part.next_seq, part.state = self.position, self._next_seq, "sealing"
         self.parts.put(part)
         self._complete.append(part)
-        self._begin_part(part.number + 1, part.end)
+        self._begin_part(part.number + 1, part.end, part.next_seq)
         self.save()
 
     def _finish_part(self, part: Part, job: Job) -> None:
@@ -234,14 +253,29 @@ class LogRunner(Runner):
             self.parts.put(part)
             return
         if isinstance(self.sink, BuildSink) and not part.sha256:
-            source = LogSource(
-                self.context.log_directory, self.context.schema, part.begin, part.end, part.samples
-            )
-            self.sink.build(source, path, job.advance)
+            self._build(self.sink, part, path, job)
         seal(part, path, final, self.parts, replace=self.context.replace, job=job)
+
+    def _build(self, sink: BuildSink, part: Part, path: Path, job: Job) -> None:
+        """Build the file; if the log has fewer samples than were counted, of those that it has."""
+        source = LogSource(
+            self.context.log_directory, self.context.schema, part.begin, part.end, part.samples
+        )
+        try:
+            sink.build(source, path, job.advance)
+        except LogDamagedError:
+            missing = source.prove(part.first_seq, part.next_seq)
+            if source.count == part.samples:
+                raise
+            for stretch in missing:
+                self.miss(stretch)
+            part.samples = source.count
+            sink.build(source, path, job.advance)
 
     def _end(self) -> bool:
         """Complete the last part, then wait for the finisher."""
+        if self._next_seq < self.end_seq:
+            self._miss(self.position, self.end_seq, damaged=False)
         if self.part.samples or not self.parts.parts:  # a stream without samples has a file without rows
             self._roll()
             self.state = "finishing"
@@ -269,7 +303,9 @@ class LogRunner(Runner):
                 self.sink.sync()
             state = self.sink.state()
         part = {k: v for k, v in vars(self.part).items() if k != "details"}
-        self.checkpoint.save({"position": self.position, "part": part, "sink": state})
+        self.checkpoint.save(
+            {"position": self.position, "next_seq": self._next_seq, "part": part, "sink": state}
+        )
         self._sink_state = state
         self._safe = self.position
         self._saved_at_ns = self.context.now_ns()

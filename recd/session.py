@@ -270,6 +270,11 @@ class SessionStore:
                 capacity //= 2
 
 
+def is_direct(spec: dict[str, Any]) -> bool:
+    """Whether a stream's frames go straight from the ring to its one video: not all of them are in its log."""
+    return spec.get("group", MAIN_GROUP) != MAIN_GROUP and len(spec["sinks"]) == 1
+
+
 def doorbell_name(tag: str, session: str, group: str) -> str:
     """Name of the semaphore that wakes a group's worker."""
     return f"/{shm.PREFIX}-{tag}-{session}-{group}"

@@ -99,13 +99,26 @@ def frames_table(lines: NDArray[Any], wall_offset_ns: int) -> dict[str, list[Any
     }
 
 
+def _by_number(indexes: Iterable[ShotIndex]) -> NDArray[Any]:
+    """The lines of all samples, without repetitions."""
+    lines = np.concatenate([np.empty(0, _DTYPE), *(index.lines() for index in indexes)])
+    return np.sort(lines[lines["repeated"] == 0], order="seq")
+
+
+def missing_in(indexes: Iterable[ShotIndex]) -> list[tuple[int, int, int]]:
+    """Which numbers before the last one no index has: position of what follows, the first, the one behind."""
+    lines = _by_number(indexes)
+    behind = np.concatenate([[0], lines["seq"].astype(np.int64) + 1])
+    jumps = np.flatnonzero(lines["seq"] > behind[:-1])
+    return [(int(lines["position"][i]), int(behind[i]), int(lines["seq"][i])) for i in jumps]
+
+
 def tally_of(indexes: Iterable[ShotIndex], payload_bytes: int, resets: Sequence[int]) -> dict[str, Any]:
     """Totals as in :class:`~recd.journal.Tally` of all samples in these indexes.
 
     Behind the positions in ``resets``, which ascend, time may begin anew.
     """
-    lines = np.concatenate([np.empty(0, _DTYPE), *(index.lines() for index in indexes)])
-    lines = np.sort(lines[lines["repeated"] == 0], order="seq")
+    lines = _by_number(indexes)
     if not len(lines):
         return {"samples": 0}
     first, last = lines[0], lines[-1]

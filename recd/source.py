@@ -43,6 +43,8 @@ class RecordSource:
         #: The first chunk that ends behind the position that was sought.
         self._chunk: Chunk | None = None
         self._sought = 0
+        #: Whether damage was met; to be cleared by whoever tells of it.
+        self.damaged = False
 
     def get(self, position: int, end: int) -> tuple[Frame | Event | None, int]:
         """The record at ``position`` (None for padding) and the position behind it; ``position < end``.
@@ -50,7 +52,7 @@ class RecordSource:
         Raises
         ------
         LogDamagedError
-            Neither ring nor log has a valid record there.
+            Neither ring nor log has a valid record there, although the log is whole.
         """
         ring = self.ring
         if ring is not None:
@@ -67,6 +69,9 @@ class RecordSource:
             return None, min(info.begin, end)
         if position - info.begin >= info.body_bytes:
             return None, min(info.end, end)
+        if not chunk.is_whole():  # the numbers of what follows tell what is missing
+            self.damaged = True
+            return None, min(info.end, end)
         what, behind = _record(chunk.body(), position - info.begin, position)
         return what, min(behind, info.end)  # a loss that stands for little is longer than what it replaces
 
@@ -77,6 +82,7 @@ class RecordSource:
             self._reader = LogReader(self._directory, position)
         self._reader.position = self._sought = position
         self._chunk = self._reader.next()
+        self.damaged |= self._reader.damaged
         return self._chunk
 
     def close(self) -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recd_client import layout, shm
-from recd_client.errors import LogDamagedError, RingDamagedError
+from recd_client.errors import RingDamagedError
 from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .batch import RESET
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
 from .dropping import Dropper
-from .journal import Journal
+from .journal import DAMAGED, Journal, lost
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
 
@@ -114,11 +114,19 @@ class Track:
         #: End of what can be read: of the log, or of the ring when frames go straight from it.
         self.end = self._first_position()
         self.ring = self._take_ring(self.end)
+        #: Samples below this number were in the log once.
+        self._known_seq = max(self.journal.tally.next_seq, self.log.cut.next_seq if self.log.cut else 0)
+        for runner in runners:
+            runner.miss = self.journal.miss
         self._dropper = Dropper(self)
 
     def _first_position(self) -> int:
-        """Where the ring is read on; everything before was freed, or is safe and can be."""
-        return self.log.end
+        """Where the ring is read on; everything before was freed, or is safe and can be.
+
+        If the log's end was damaged and is cut off, that is where it had ended.
+        """
+        cut = self.log.cut.end if self.log.cut else 0
+        return max(self.log.end, self.journal.position, cut)
 
     def _take_ring(self, position: int) -> RingConsumer | None:
         if self.segment is None:
@@ -296,7 +304,7 @@ class Track:
             chunk = self._journal_chunk = self._journal_chunk or self._journal_reader.next()
             if chunk is None:
                 return False
-            self._tell(chunk)
+            self.journal.take(chunk, damaged=self._journal_reader.damaged)
         except OSError:  # the disk is full, of which the log tells; the same chunk again later
             return False
         self._journal_chunk = None
@@ -311,13 +319,6 @@ class Track:
             self._journal_reader.close()
         self._journal_reader = self._journal_chunk = None
         return True
-
-    def _tell(self, chunk: Chunk) -> None:
-        try:
-            self.journal.take(chunk)
-        except LogDamagedError as e:
-            log.error("stream %s: its events there are lost: %s", self.name, e.what)
-            self.journal.count(chunk.info)
 
     def _trim(self) -> None:
         """Delete the log's segments that nobody needs any more."""
@@ -392,28 +393,26 @@ class Track:
             return False
         for runner in self.runners:
             if runner.end_position is None:
-                runner.end(self.end)
+                runner.end(self.end, self._known_seq)
         return self._told >= self.log.end and all(r.over for r in self.runners)
 
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
         tally = self.journal.tally
         if self.ring is None:
-            lost: dict[str, int] = {}
-            for event in self.journal.events():
-                for loss in event["data"].get("losses", ()):
-                    lost[loss["cause"]] = lost.get(loss["cause"], 0) + loss["count"]
             return {
                 "attempted": tally.next_seq,
-                "lost": lost,
+                "lost": lost(self.journal.events()),
                 "skipped": 0,
                 "marks_lost": 0,
                 "blocked_s": 0.0,
             }
         ring = self.ring
+        damaged = lost(self.journal.events()).get(DAMAGED) if self.journal.damaged else None
+        by_cause = {c: n for c in layout.ALL_CAUSES if (n := ring.word(f"lost_{c}_count"))}
         return {
             "attempted": ring.word("next_seq"),
-            "lost": {c: n for c in layout.ALL_CAUSES if (n := ring.word(f"lost_{c}_count"))},
+            "lost": {**by_cause, DAMAGED: damaged} if damaged else by_cause,
             "skipped": ring.word("skipped"),
             "marks_lost": ring.word("marks_lost"),
             "blocked_s": ring.word("blocked_ns") / 1e9,
@@ -423,7 +422,7 @@ class Track:
         """For ``recd status``."""
         counters = self.counters()
         ring = self.ring
-        lost = sum(counters["lost"].values())
+        gone = sum(counters["lost"].values())
         troubled = [r for r in self.runners if r.state in ("stalled", "failed")]
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
@@ -433,8 +432,8 @@ class Track:
             "state": state,
             "reason": reason,
             **counters,
-            "written": counters["attempted"] - lost,
-            "durable": max((ring.word("durable_seq") if ring else counters["attempted"]) - lost, 0),
+            "written": counters["attempted"] - gone,
+            "durable": max((ring.word("durable_seq") if ring else counters["attempted"]) - gone, 0),
             "bytes": self.journal.tally.bytes,
             "buffered_bytes": max(ring.word("head") - ring.free_position, 0) if ring else 0,
             "spooled_bytes": self.log.bytes,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import select
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +16,7 @@ from recd_client.errors import DaemonNotRunningError
 
 from .. import __version__
 from ..paths import lock_path, socket_path
+from ..recordings import lock_holder as lock_holder  # verbs take it from here
 from ..strict_json import finite
 
 if TYPE_CHECKING:
@@ -68,38 +66,6 @@ def daemon_pid() -> int | None:
         return int(caller.server["pid"])
     finally:
         caller.close()
-
-
-def lock_holder(lock: Path) -> int | None:
-    """Process id of the daemon that holds ``lock``; None if none does. Takes no lock itself.
-
-    Trying the lock instead would make a daemon that starts at that moment believe in another one.
-    """
-    try:
-        found = lock.stat()
-        held = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return None
-    for row in held:  # "12: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF"
-        fields = row.split()
-        # The device there is not always the one that stat tells (btrfs, overlayfs): ask the process.
-        if (
-            fields[1] == "FLOCK"
-            and fields[-3].endswith(f":{found.st_ino}")
-            and _has_open(int(fields[-4]), found)
-        ):
-            return int(fields[-4])
-    return None
-
-
-def _has_open(pid: int, file: os.stat_result) -> bool:
-    """Whether a process has this very file open."""
-    with suppress(OSError):
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                if os.path.samestat(fd.stat(), file):
-                    return True
-    return False
 
 
 def wait_gone(pidfd: int, timeout_s: float) -> bool:

@@ -7,8 +7,6 @@ docs/cli.md. Manifests come from disk: whatever is wrong with one is a clear err
 from __future__ import annotations
 
 import glob
-import json
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,51 +14,17 @@ from typing import Any, Final
 
 from recd_client.errors import OutputError, VersionMismatchError
 
+from ..recordings import DEPTH, HIDDEN, manifests, read_manifest
 from ._common import lock_holder
 from ._files import kind_of
 
-MANIFEST: Final = "manifest.json"
-HIDDEN: Final = ".recd"
 #: States of recordings that have no manifest yet.
 LIVE: Final = "live"
 UNFINISHED: Final = "unfinished"
 WITHOUT_MANIFEST: Final = frozenset({LIVE, UNFINISHED})
-_MANIFEST_VERSION: Final = 1
-#: How many directories above a file its recording's directory may be.
-_DEPTH: Final = 8
 
 
 # --- finished: the manifest -----------------------------------------------------------------------
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest at ``path``.
-
-    Raises
-    ------
-    OutputError
-        It is missing, cannot be read, or is none of recd's.
-    VersionMismatchError
-        A later recd wrote it.
-    """
-    try:
-        manifest = json.loads(path.read_bytes())
-    except OSError as e:
-        raise OutputError(f"{path} cannot be read: {e.strerror}", "check the path and its permissions") from e
-    except (ValueError, RecursionError) as e:
-        raise OutputError(
-            f"{path} is damaged: {e}", "the data files beside it are described by: recd info FILE"
-        ) from e
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("manifest_version"), int):
-        raise OutputError(
-            f"{path} is no manifest of recd", "give a data file, or the directory of a recording"
-        )
-    version = manifest["manifest_version"]
-    if version > _MANIFEST_VERSION:
-        raise VersionMismatchError(
-            f"{path} has manifest version {version}, this recd knows {_MANIFEST_VERSION}", "update recd"
-        )
-    return manifest
 
 
 def describe_manifest(path: Path) -> dict[str, Any]:
@@ -122,20 +86,10 @@ def _file(data: dict[str, Any], directory: Path) -> dict[str, Any]:
     return {"path": str(path), **found, "video": video, "presence": presence, "check": None}
 
 
-def manifests(directory: Path) -> list[Path]:
-    """The manifests in a directory, one for each recording that ended in it."""
-    return sorted(p for p in directory.glob("manifest*.json") if is_manifest(p))
-
-
-def is_manifest(path: Path) -> bool:
-    """Whether the file has a manifest's name: ``manifest.json``, or with the session between."""
-    return path.name == MANIFEST or (path.name.startswith("manifest.") and path.suffix == ".json")
-
-
 def find_file(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]] | None:
     """The recording, stream and file entry that a data file belongs to; None if no manifest names it."""
     path = path.resolve()
-    for directory in path.parents[:_DEPTH]:
+    for directory in path.parents[:DEPTH]:
         for manifest in manifests(directory):
             try:
                 recording = describe_manifest(manifest)
@@ -160,23 +114,11 @@ def check_files(
     only : Path, optional
         Check only this file.
     """
-    from ..parts import hash_file
+    from ..verify.outputs import check_hash
 
     wrong = []
     for file in files_of(recording, only):
-        done = 0
-
-        def step(total: int) -> None:
-            nonlocal done
-            advance(total - done)
-            done = total
-
-        try:
-            sha256, _ = hash_file(Path(file["path"]), step)
-        except OSError:
-            file["check"] = "missing" if file["presence"] == "missing" else "unreadable"
-        else:
-            file["check"] = "ok" if sha256 == file["sha256"] else "differs"
+        file["check"] = check_hash(Path(file["path"]), file["sha256"], advance)
         if file["check"] != "ok":
             wrong.append(f"{file['path']}: {file['check']}")
     return wrong
@@ -193,13 +135,8 @@ def files_of(recording: dict[str, Any], only: Path | None = None) -> Iterator[di
 # --- unfinished: the logs -------------------------------------------------------------------------
 
 
-def unfinished_sessions(directory: Path) -> list[str]:
-    """Sessions that work, or were interrupted, in this directory."""
-    return sorted(p.parent.name for p in (directory / HIDDEN).glob("*/session.json"))
-
-
 def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
-    """A recording without a manifest yet, as its logs tell it; only their headers are read.
+    """A recording without a manifest yet, as its logs tell it; of samples only the headers are read.
 
     Raises
     ------
@@ -232,26 +169,26 @@ def _logged(path: Path, spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict
     """What a stream's journal and the rest of its log tell, and its marks."""
     from recd_client.schema import Schema
 
-    from ..journal import Journal, gaps, marks
+    from ..journal import Journal, gaps, lost, marks
     from ..log import LogReader
+    from ..session import is_direct
 
-    journal = Journal(path, Schema.from_json(spec["schema"]))
+    journal = Journal(path, Schema.from_json(spec["schema"]), reads_only=True)
     reader = LogReader(path / "log", journal.position)
     try:
         while (chunk := reader.next()) is not None:
-            if chunk.info.begin >= journal.position:
+            if is_direct(spec):  # only what its video fell behind with is in the log
                 journal.tally.add(chunk.info)
+            else:
+                journal.take(chunk, damaged=reader.damaged)
     finally:
         reader.close()
     tally, events = journal.tally, journal.events()
-    lost: Counter[str] = Counter()
-    for gap in gaps(events):
-        lost[gap["cause"]] += gap["count"]
     keys = ("samples", "t_first", "t_last", "backward_times", "nan_times")
     described = {
         "name": spec["stream"],
         **{key: getattr(tally, key) for key in keys},
-        "lost": dict(lost),
+        "lost": lost(events),
         "fields": [dict(field) for field in spec["schema"]["fields"]],
         "gaps": gaps(events),
         "files": [file for final in spec["finals"] for file in _part_files(Path(final))],

@@ -12,6 +12,8 @@ import click
 
 from recd_client.errors import OptionError, OutputError
 
+from ..recordings import is_manifest, kept_sessions
+from ..recordings import manifests as manifests_in
 from . import _files, _recordings
 from ._common import console, count, duration, json_option, line, local_time, losses, print_json, size
 
@@ -37,7 +39,7 @@ def command(path: Path, check: bool, as_json: bool) -> int:
     """
     path = path.absolute()
     wrong: list[str] = []
-    if path.is_dir() or _recordings.is_manifest(path):
+    if path.is_dir() or is_manifest(path):
         found = describe_recording(path)
         if check:
             wrong = check_recordings([found, *found["others"]])
@@ -72,12 +74,12 @@ def describe_recording(path: Path) -> dict[str, Any]:
         There is none, or it cannot be read.
     """
     directory = path if path.is_dir() else path.parent
-    manifests = _recordings.manifests(directory) if path.is_dir() else [path]
+    manifests = manifests_in(directory) if path.is_dir() else [path]
     found = [_recordings.describe_manifest(manifest) for manifest in manifests]
     found.sort(key=lambda d: float(d["recording"]["started_unix_s"]), reverse=True)
     if path.is_dir():
         ended = {d["recording"]["session"] for d in found}
-        rest = [s for s in _recordings.unfinished_sessions(directory) if s not in ended]
+        rest = [s for s in kept_sessions(directory) if s not in ended]
         found = [_recordings.describe_unfinished(directory, session) for session in rest] + found
     if not found:
         raise OutputError(
