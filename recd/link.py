@@ -28,6 +28,23 @@ _START_AFTER_SERVICE_S: Final = 10.0
 log = logging.getLogger(__name__)
 
 
+class NoLink:
+    """Stands in for a supervisor when a worker works on its own: nobody asks, nobody listens."""
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """None, ever."""
+        return iter(())
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Nobody hears it."""
+
+    def leave(self, timeout_s: float) -> None:
+        """Nobody waits."""
+
+    def wait_hung_up(self, timeout_s: float) -> None:
+        """Nobody hangs up."""
+
+
 class Link:
     """Messages from and to the supervisor; used by the worker's loop thread only.
 

@@ -166,11 +166,15 @@ class Pieces:
         self._moved_ns = self._now_ns()
         return True
 
-    def _choose(self, suffix: str) -> str | None:
-        """The encoder for a part's first piece; None while it is being found out."""
+    def prepare(self, suffix: str) -> None:
+        """Begin to find an encoder out, before there is a frame for it."""
         if self._choice is None:
             self._choice = self._finisher.submit(lambda job: codecs.choose(self._settings, suffix))
-        if not self._choice.done.is_set():
+
+    def _choose(self, suffix: str) -> str | None:
+        """The encoder for a part's first piece; None while it is being found out."""
+        self.prepare(suffix)
+        if self._choice is None or not self._choice.done.is_set():
             return None
         if (error := self._choice.error) is not None:
             self._choice = None

@@ -39,11 +39,13 @@ from .registry import MAIN_GROUP
 #: for the pauses that a busy machine imposes on the worker. With many streams each gets less.
 ARRAY_RING_BYTES: Final = 8 << 20
 LEAST_ARRAY_RING_BYTES: Final = 1 << 20
-SESSION_ARRAY_RING_BYTES: Final = 128 << 20
+SESSION_RING_BYTES: Final = 128 << 20
 ARRAY_RING_RECORDS: Final = 64
 #: More than twice the frames that ffmpeg holds undecodable when it is saturated (up to 28 were seen): they
 #: are logged from half a ring on.
 FRAME_RING_RECORDS: Final = 64
+#: Small frames: room for what a loop without physics writes while the worker logs what ffmpeg cannot take.
+FRAME_RING_BYTES: Final = 32 << 20
 _LEAST_RECORDS: Final = 8
 
 
@@ -250,8 +252,9 @@ class SessionStore:
                 )
             capacity = buffer_bytes
         else:
-            many = (others + 1) * ARRAY_RING_BYTES > SESSION_ARRAY_RING_BYTES
-            least = LEAST_ARRAY_RING_BYTES if many else ARRAY_RING_BYTES
+            usual = FRAME_RING_BYTES if frames else ARRAY_RING_BYTES
+            many = (others + 1) * usual > SESSION_RING_BYTES
+            least = LEAST_ARRAY_RING_BYTES if many else usual
             capacity = max(least, record * records)
         while True:
             # room for the reserve beside the records, in whole cache lines

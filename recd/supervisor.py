@@ -7,6 +7,7 @@ never touches a sample or waits for a file. It can die: workers go on without it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -40,6 +41,8 @@ STOP_DEADLINE_S: Final = 10.0
 STOP_GRACE_S: Final = 15.0
 _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
+#: An attach waits no longer than this for the worker of a new video.
+_WORKER_UP_S: Final = 1.0
 _DURABILITY: Final = ("process", "interval", "strict")
 _OVERWRITE: Final = ("error", "replace", "number")
 
@@ -187,6 +190,7 @@ class Supervisor:
             "name": name,
             "client_pid": connection.pid,
             "client_ticks": ticks,
+            "directory": str(directory),
             "runtime_dir": str(self.runtime),
             "boot_id": process.boot_id().hex(),
             "recd": __version__,
@@ -217,8 +221,11 @@ class Supervisor:
         group_name = str(reply["group"])
         session.streams[str(request["stream"])] = group_name
         if group_name != MAIN_GROUP and group_name not in session.groups:
-            # The ring is there: the client may write while the worker comes up.
-            self.nursery.start(session, session.group(group_name))
+            group = session.group(group_name)
+            self.nursery.start(session, group)
+            # The ring is there, but a loop that runs faster than time fills it before the worker is up.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(group.joined.wait(), _WORKER_UP_S)
         return reply
 
     async def _flush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:

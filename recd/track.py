@@ -106,6 +106,8 @@ class Track:
         self._journal_reader: LogReader | None = None
         self._journal_chunk: Chunk | None = None
         self._space_checked_ns = 0
+        #: Why there is no ring any more, if that is so.
+        self.ring_gone = ""
         #: End of what can be read: of the log, or of the ring when frames go straight from it.
         self.end = self._first_position()
         self.ring = self._take_ring(self.end)
