@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 from . import paths
+from .limits import Limits, raise_descriptors
 from .notify import Notifier
 from .supervisor import Supervisor
 
@@ -34,6 +35,8 @@ def run(*, ready_fd: int | None) -> int:
     to a caller that has threads or children to look after: the process is the daemon.
     """
     runtime = paths.ensure_runtime_dir()
+    limits = Limits.of()
+    raise_descriptors()
 
     def tell(message: str) -> None:
         if ready_fd is not None:
@@ -64,7 +67,7 @@ def run(*, ready_fd: int | None) -> int:
         os.environ.setdefault(name, "1")
 
     async def serve() -> None:
-        await Supervisor(runtime, notifier).run(lambda: tell("ready"))
+        await Supervisor(runtime, notifier, limits).run(lambda: tell("ready"))
 
     asyncio.run(serve())
     logging.shutdown()

@@ -94,7 +94,7 @@ class Nursery:
             )
             self._registry.forget(session)
         elif group.ended or self.closed:
-            if all(g.ended for g in session.groups.values()):
+            if session.ended:
                 self._registry.forget(session)
         elif group.handle is not None:
             return  # another one, which outlived the last supervisor, serves the group

@@ -187,6 +187,11 @@ class Session:
         """The group of that name, made if need be."""
         return self.groups.setdefault(name, Group(name))
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything in it is finished."""
+        return all(group.ended for group in self.groups.values())
+
     def group_of(self, stream: Any) -> Group:
         """The group that serves a stream."""
         group = self.streams.get(str(stream))

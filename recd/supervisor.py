@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +30,12 @@ from recd_client.errors import (
 )
 
 from . import __version__, index
+from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
 from .notify import Notifier
 from .nursery import Nursery
 from .registry import MAIN_GROUP, Registry, Session, WorkerHandle, new_session_id
 from .server import Connection, Server
 
-MAX_SESSIONS: Final = 1024
 #: What SIGTERM gives the workers; ``recd stop`` says it itself.
 STOP_DEADLINE_S: Final = 10.0
 #: What the daemon may take beyond a deadline, at most.
@@ -58,13 +59,16 @@ class Supervisor:
         The runtime directory, ours alone.
     notifier : Notifier
         The service manager's ear.
+    limits : Limits
     """
 
-    def __init__(self, runtime: Path, notifier: Notifier) -> None:
+    def __init__(self, runtime: Path, notifier: Notifier, limits: Limits) -> None:
         self.runtime = runtime
         self.notifier = notifier
+        self.limits = limits
+        self._attaching = 0
         self.registry = Registry()
-        self.server = Server(runtime / "recd.sock", self.handle)
+        self.server = Server(runtime / "recd.sock", self.handle, limits)
         self.started_unix_s = time.time()
         self.nursery = Nursery(runtime, self.registry)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -170,8 +174,12 @@ class Supervisor:
         return await operation[op](connection, request)
 
     async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        if self.nursery.closed or len(self.registry.sessions) >= MAX_SESSIONS:
-            raise LimitError(f"at most {MAX_SESSIONS} sessions, none while stopping", "see: recd status")
+        if self.nursery.closed:
+            raise LimitError("the daemon is stopping: no new sessions", "try again in a moment")
+        there = sum(not session.ended for session in self.registry.sessions.values())
+        self.limits.check("sessions", there, 1, "recordings", "end some: recd status")
+        self.limits.check_metadata(request.get("metadata"))
+        check_descriptors(SESSION_DESCRIPTORS, "a recording")
         for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
             if request.get(field) not in allowed:
                 raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
@@ -217,7 +225,14 @@ class Supervisor:
 
     async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
-        reply = _unpack(await session.group(MAIN_GROUP).ask("attach", **_fields(request)))
+        if request["stream"] not in session.streams:
+            there = self._attaching + sum(len(s.streams) for s in self.registry.sessions.values())
+            self.limits.check("streams", there, 1, "streams of all recordings", "end recordings")
+        self._attaching += 1
+        try:
+            reply = _unpack(await session.group(MAIN_GROUP).ask("attach", **_fields(request)))
+        finally:
+            self._attaching -= 1
         group_name = str(reply["group"])
         session.streams[str(request["stream"])] = group_name
         if group_name != MAIN_GROUP and group_name not in session.groups:
@@ -287,6 +302,7 @@ class Supervisor:
                 "protocol": [PROTOCOL_MAJOR, PROTOCOL_MINOR],
                 "runtime_dir": str(self.runtime),
                 "started_unix_s": self.started_unix_s,
+                "limits": asdict(self.limits),
             },
             "sessions": sessions,
         }

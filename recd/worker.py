@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from recd_client import process, shm
 from recd_client.errors import (
-    LimitError,
     NoSuchSessionError,
     OptionError,
     ProtocolError,
@@ -47,7 +46,6 @@ _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
-MAX_STREAMS: Final = 4096
 
 log = logging.getLogger(__name__)
 
@@ -291,8 +289,6 @@ class Worker:
         self.link.send({"id": request_id, "ok": False, "error": to_wire(error)})
 
     def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        if len(self.tracks) >= MAX_STREAMS:
-            raise LimitError(f"the session has {MAX_STREAMS} streams", "put values into one stream's fields")
         sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
         videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
         if not videos:
