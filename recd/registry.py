@@ -18,7 +18,7 @@ from recd_client.errors import NoSuchSessionError, WorkerError
 MAIN_GROUP: Final = "main"
 #: Exit code of a worker that found its group served by another.
 EXIT_LOCKED: Final = 75
-#: A worker that dies so often within the window is not started again.
+#: A worker that dies so often within the window is not started again for a while.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
 #: How long after its timeout the answer to a poll may come.
@@ -110,6 +110,11 @@ class Group:
             return False
         return True
 
+    def try_again(self) -> None:
+        """It is given another chance: whoever asks waits for its worker again."""
+        self.failed = ""
+        self.joined.clear()
+
     async def stop(self, deadline_s: float) -> str:
         """Ask the worker to put everything away; why it could not finish, ``""`` if it did."""
         with contextlib.suppress(asyncio.TimeoutError):  # one that is only starting must not outlive us
@@ -152,9 +157,11 @@ class Group:
         while True:
             try:
                 await asyncio.wait_for(self.joined.wait(), max(deadline - time.monotonic(), 0.01))
-                if self.failed or self.ended or self.handle is None:
-                    why = self.failed or ("it is finished" if self.ended else "no worker")
+                if self.failed or self.ended:
+                    why = self.failed or "it is finished"
                     raise WorkerError(f"group {self.name}: {why}", "see: recd status, and the daemon's log")
+                if self.handle is None:  # it joined, and died before this went on
+                    continue
                 return await asyncio.wait_for(
                     self.handle.ask(op, **fields), max(deadline - time.monotonic(), 0.01)
                 )

@@ -19,6 +19,8 @@ from .limits import Limits
 
 _PEER: Final = struct.Struct("3i")
 _HELLO_TIMEOUT_S: Final = 10.0
+#: Who comes while so many wait to be accepted is turned away by the kernel, and tries again.
+_BACKLOG: Final = 1024
 #: Connections beyond the limit that are still heard, to be told so.
 _UNHEARD: Final = 64
 
@@ -105,8 +107,7 @@ class Server:
             sock.bind(str(self._path))
         finally:
             os.umask(old)
-        sock.listen(1024)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, backlog=_BACKLOG)
 
     async def stop(self) -> None:
         """Stop listening, end all connections, remove the socket."""
