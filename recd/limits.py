@@ -126,7 +126,8 @@ def check_descriptors(needed: int, what: str) -> None:
     if limit != resource.RLIM_INFINITY and there + needed > limit:
         raise LimitError(
             f"the system allows recd {limit} open files per process: {there} are open, {what} needs {needed} more",
-            f"close streams, or raise it: ulimit -n {max(4096, 2 * (there + needed))}, then recd restart",
+            f"close streams, or raise the hard limit to {max(4096, 2 * (there + needed))} "
+            "(limits.conf, or systemd: LimitNOFILE=), then recd restart",
         )
 
 

@@ -14,13 +14,11 @@ import multiprocess
 
 from recd_client.errors import WorkerError
 
-from .registry import EXIT_LOCKED, Group, Registry, Session
+from .registry import EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, Session
 
 #: What the fork server imports once, for all workers.
 _PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz", "recd.sinks.hdf5"]
 _LOCK_RETRY_S: Final = 0.5
-#: When a worker that died too often is tried again: what killed it may be over.
-_RETRY_FAILED_S: Final = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +129,7 @@ class Nursery:
             else:
                 log.error("session %s: group %s: %s", session.session, group.name, group.failed)
                 later = asyncio.get_running_loop().call_later
-                later(_RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
+                later(RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
 
     def _start_again(self, session: Session, group: Group, *, crashed: bool = False) -> None:
         if group.handle is None and not group.ended and not self.closed:

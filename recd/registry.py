@@ -21,6 +21,8 @@ EXIT_LOCKED: Final = 75
 #: A worker that dies so often within the window is not started again for a while.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
+#: When it is tried again: what killed it may be over, as a want of memory is.
+RETRY_FAILED_S: Final = 30.0
 #: How long after its timeout the answer to a poll may come.
 _GRACE_S: Final = 0.1
 #: How long a worker that is being started may take to join.
@@ -105,7 +107,10 @@ class Group:
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == _CRASHES and now - self._deaths[0] < _CRASH_WINDOW_S:
-            self.failed = f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s"
+            self.failed = (
+                f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s; "
+                f"the next try is {RETRY_FAILED_S:.0f} s later"
+            )
             self.joined.set()
             return False
         return True

@@ -133,7 +133,7 @@ def _text(path: Path) -> str:
 def check_descriptors(pid: int | None) -> Finding:
     """Whether the daemon (or one started from here) may open files enough."""
     name = "descriptors"
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # up to which a daemon raises its own
     if pid is not None:
         with suppress(OSError, AttributeError, ValueError):
             limits = Path(f"/proc/{pid}/limits").read_text()
@@ -143,8 +143,15 @@ def check_descriptors(pid: int | None) -> Finding:
     if limit != resource.RLIM_INFINITY:
         what = f"{limit} open files per process, enough for about {limit // _DESCRIPTORS_PER_STREAM} streams"
         if limit < _DESCRIPTORS_WANTED:
-            more = f"ulimit -n {_DESCRIPTORS_WANTED * 4}, then recd restart"
-            return Finding(name, PROBLEM if limit < _DESCRIPTORS_WANTED // 8 else WARN, what, more)
+            more = (
+                f"raise the hard limit to {_DESCRIPTORS_WANTED * 4} (limits.conf, or systemd: LimitNOFILE=)"
+            )
+            return Finding(
+                name,
+                PROBLEM if limit < _DESCRIPTORS_WANTED // 8 else WARN,
+                what,
+                f"{more}, then recd restart",
+            )
     return Finding(name, OK, what)
 
 

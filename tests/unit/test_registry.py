@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recd.registry import Group, WorkerHandle
+from recd import nursery
+from recd.nursery import Nursery
+from recd.registry import Group, Registry, Session, WorkerHandle
 from recd_client.errors import WorkerError
 
 
@@ -73,3 +76,23 @@ def test_a_group_that_died_too_often_says_so_until_it_is_tried_again() -> None:
         return await question
 
     assert asyncio.run(ask())["by"] == 6
+
+
+def test_a_worker_that_died_too_often_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No session stays without a worker for ever: after a pause comes the next one, told of the crash."""
+    monkeypatch.setattr(nursery, "RETRY_FAILED_S", 0.0)
+
+    async def die() -> None:
+        keeper, started = Nursery(tmp_path, Registry()), []
+        monkeypatch.setattr(keeper, "start", lambda session, group, *, crashed: started.append(crashed))
+        session = Session("s", "s", tmp_path, 1, 1, 0.0)
+        for _ in range(4):
+            keeper._died(session, session.group("main"), 1, -9)
+        keeper._died(session, session.group("main"), 1, -11)
+        assert (started, bool(session.group("main").failed)) == ([False] * 4, True)
+        await asyncio.sleep(0.01)
+        assert (started, session.group("main").failed) == ([False] * 4 + [True], "")
+
+    asyncio.run(die())
