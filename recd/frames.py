@@ -81,7 +81,7 @@ class VideoRunner(FrameRunner):
         self._last: Frame | None = None  # the one fed before, in case it must be repeated
         self._resume()
         if not self._pieces.known:
-            self._pieces.prepare(self.naming.final.suffix)
+            self._pieces.prepare(self.naming.part_path(0).suffix)
 
     # --- where we are ----------------------------------------------------------------------------
     def _resume(self) -> None:
@@ -157,6 +157,15 @@ class VideoRunner(FrameRunner):
     def needed(self) -> int:
         """See :class:`Runner`."""
         return self.safe
+
+    def may_drop(self, begin: int, end: int) -> bool:
+        """See :class:`Runner`; what ffmpeg has, or is being given, is kept until it decodes."""
+        busy = self.position if self._frame is None else self._frame.behind
+        return end <= self.safe or begin >= busy
+
+    def drop(self, begin: int, end: int) -> None:
+        """See :class:`Runner`."""
+        self.source.close()
 
     def release(self, position: int) -> None:
         """Keep no view of a record before ``position``: its memory is about to be overwritten."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, index, journal, strict_json
+from . import __version__, dropping, index, journal, strict_json
 from .session import SessionStore, read_json, write_text
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def stream_result(track: Track) -> dict[str, Any]:
     told: dict[str, int] = {}
     for gap in gaps:
         told[gap["cause"]] = told.get(gap["cause"], 0) + int(gap["count"])
+    if track.frames is None:
+        _take_off(tally, gaps)
     attempted = max(counters["attempted"], tally["next_seq"])
     untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
     for cause, count in counters["lost"].items():
@@ -97,6 +99,13 @@ def stream_status(name: str, result: dict[str, Any]) -> dict[str, Any]:
         "capacity_bytes": 0,
         "sinks": [],
     }
+
+
+def _take_off(tally: dict[str, Any], gaps: list[dict[str, Any]]) -> None:
+    """Take samples that were counted and then given up off the totals."""
+    dropped = [g for g in gaps if g["cause"] == dropping.CAUSE]
+    tally["samples"] -= sum(int(g["count"]) for g in dropped)
+    tally["bytes"] -= sum(int(g["bytes"]) for g in dropped)
 
 
 def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any]:

@@ -243,6 +243,7 @@ class Worker:
         if blamed:
             track.state, track.reason = "damaged", caution.why(name)
             log.error("stream %s: %s", name, track.reason)
+        track.drops_oldest = spec["overflow"] == "drop_oldest"
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
