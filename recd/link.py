@@ -22,6 +22,8 @@ from recd_client.errors import RecdError
 
 _RETRY_S: Final = 0.2
 _START_AFTER_S: Final = 0.6
+#: Where a service manager replaces a dead supervisor; one that a worker starts would be in its way.
+_START_AFTER_SERVICE_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Link:
         self._lost_at: float | None = None
         self._tried_at = 0.0
         self._starter: subprocess.Popen[bytes] | None = None
+        self._start_after_s = _START_AFTER_SERVICE_S if os.environ.get("RECD_SERVICE") else _START_AFTER_S
 
     @property
     def connected(self) -> bool:
@@ -170,7 +173,7 @@ class Link:
             self.connect()
             log.info("joined the supervisor again")
         except (RecdError, OSError):
-            overdue = self._lost_at is not None and now - self._lost_at > _START_AFTER_S
+            overdue = self._lost_at is not None and now - self._lost_at > self._start_after_s
             if overdue and self._starter is None and self._path.parent.is_dir():
                 log.warning("starting a new supervisor")
                 self._starter = subprocess.Popen(

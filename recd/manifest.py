@@ -103,6 +103,22 @@ def stream_result(track: Track) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def stream_status(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """What ``recd status`` says of a stream that has ended, from its result."""
+    lost = sum(result["lost"].values())
+    keys = ("state", "reason", "attempted", "lost", "skipped", "marks_lost", "blocked_s", "bytes")
+    return {
+        "stream": name,
+        **{k: result[k] for k in keys},
+        "written": result["attempted"] - lost,
+        "durable": result["samples"],
+        "buffered_bytes": 0,
+        "spooled_bytes": 0,
+        "capacity_bytes": 0,
+        "sinks": [],
+    }
+
+
 def _take_off(tally: dict[str, Any], gaps: list[dict[str, Any]]) -> None:
     """Take samples that were counted and then given up off the totals."""
     dropped = [g for g in gaps if g["cause"] == dropping.CAUSE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -29,7 +30,8 @@ from .session import SessionStore, read_json, write_json
 from .shots import ShotIndex
 
 #: A worker that dies is started again so often in all.
-_MAX_STARTS: Final = 3
+#: The fourth leaves a ring alone that killed three, see recd.caution.
+_MAX_STARTS: Final = 5
 _LOOK_S: Final = 0.2
 HIDDEN: Final = ".recd"
 
@@ -114,7 +116,7 @@ def _below(directory: Path) -> Iterator[tuple[Path, str]]:
     for top, names, _ in os.walk(directory.resolve()):
         if HIDDEN in names:
             names.remove(HIDDEN)
-            for path in (Path(top) / HIDDEN).glob("*/session.json"):
+            for path in (Path(top) / HIDDEN).glob("[!.]*/session.json"):
                 yield Path(top), path.parent.name
 
 
@@ -220,14 +222,14 @@ class _GroupWorker:
         self._group = group
         self._starts = 0
         self._context: Any = multiprocess.get_context("spawn")
-        self._start()
+        self._start(crashed=False)
 
-    def _start(self) -> None:
+    def _start(self, *, crashed: bool) -> None:
         self._starts += 1
         store = self._store
         self.process = self._context.Process(
             target=_work,
-            args=(str(store.spec["runtime_dir"]), str(store.directory), store.session, self._group),
+            args=(str(store.spec["runtime_dir"]), str(store.directory), store.session, self._group, crashed),
             name=f"recover {self._group}",
         )
         self.process.start()
@@ -252,7 +254,7 @@ class _GroupWorker:
                 f"the worker of group {self._group} died {_MAX_STARTS} times (exit code {code})",
                 "what it said stands above; the logs are as they were",
             )
-        self._start()
+        self._start(crashed=code != -signal.SIGKILL)
         return False
 
     def end(self) -> None:
@@ -262,12 +264,12 @@ class _GroupWorker:
         self.process.join()
 
 
-def _work(runtime: str, directory: str, session: str, group: str) -> None:
+def _work(runtime: str, directory: str, session: str, group: str, crashed: bool) -> None:
     """Body of a worker process."""
     os.environ.setdefault("RECD_LOG_LEVEL", "WARNING")
     from .worker import main
 
-    main(runtime, directory, session, group, alone=True)
+    main(runtime, directory, session, group, alone=True, crashed=crashed)
 
 
 def _relocate(store: SessionStore) -> None:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any, Final
 
 from recd_client import layout, shm
 from recd_client.errors import (
+    LimitError,
     OptionError,
     OutputError,
     SchemaError,
@@ -31,6 +33,7 @@ from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
+from .limits import Limits, check_descriptors, stream_descriptors
 from .log import sync_directory
 from .registry import MAIN_GROUP
 
@@ -159,8 +162,14 @@ class SessionStore:
         return read_json(self.stream_path(name) / "rename.json")
 
     def remove(self) -> None:
-        """Delete the session's working files, once the manifest tells everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the session's working files, once the manifest tells everything.
+
+        Moved away first: a successor of a worker that dies here must not find half of them.
+        """
+        old = self.path.with_name(f".{self.session}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, old)
+        shutil.rmtree(old, ignore_errors=True)
         try:
             self.path.parent.rmdir()
         except OSError:
@@ -189,6 +198,11 @@ class SessionStore:
                 "choose another name",
             )
         others = self.streams()
+        limits = Limits.of()
+        limits.check(
+            "session_streams", len(others), 1, "streams per recording", "put values into one stream's fields"
+        )
+        check_descriptors(stream_descriptors(len(options)), f"stream {name!r}")
         taken = {f for s in others for f in s["finals"]}
         namings = [places.choose(self.directory, name, o, self.spec["overwrite"]) for o in options]
         for option, naming in zip(options, namings, strict=True):
@@ -212,7 +226,7 @@ class SessionStore:
             "boot_id": boot_id().hex(),
         }
         spec["doorbell"] = doorbell_name(tag, self.session, group)
-        segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others))
+        segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others), limits, tag)
         try:
             self._put_stream(spec)
             # Last: a worker that dies before finds the stream as its successor does, and takes them over.
@@ -233,8 +247,10 @@ class SessionStore:
         except OSError as e:
             raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
 
-    def _make_ring(self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int) -> shm.Segment:
-        """Create the ring's segment; a default size shrinks to what /dev/shm has, an asked-for one does not."""
+    def _make_ring(
+        self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int, limits: Limits, tag: str
+    ) -> shm.Segment:
+        """Create the ring's segment; a default size shrinks to what there is, an asked-for one does not."""
         record = layout.record_bytes(schema.payload_bytes)
         frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
         records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
@@ -254,7 +270,8 @@ class SessionStore:
             size = max(capacity + layout.CONTROL_RESERVE_BYTES, layout.MIN_CAPACITY_BYTES)
             size = (size + layout.ALIGN_BYTES - 1) // layout.ALIGN_BYTES * layout.ALIGN_BYTES
             try:
-                return shm.Segment.create(
+                limits.check_rings(tag, self.session, layout.segment_bytes(size))
+                segment = shm.Segment.create(
                     spec["ring"],
                     size,
                     {
@@ -264,7 +281,14 @@ class SessionStore:
                         "boot_id": boot_id(),
                     },
                 )
-            except SharedMemoryFullError:
+                try:
+                    limits.check_rings(tag, self.session, 0)  # again: others made rings at the same time
+                except LimitError:
+                    segment.unlink()
+                    segment.close()
+                    raise
+                return segment
+            except (SharedMemoryFullError, LimitError):
                 if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
                     raise
                 capacity //= 2

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 from recd_client import process, shm
 from recd_client.errors import (
-    LimitError,
     NoSuchSessionError,
     OptionError,
     ProtocolError,
@@ -31,7 +30,8 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 
-from . import __version__, fit, index, manifest, places, sinks
+from . import __version__, caution, fit, index, manifest, places, sinks
+from .caution import Caution
 from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
 from .link import Link, NoLink
@@ -47,7 +47,6 @@ _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
-MAX_STREAMS: Final = 4096
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +72,18 @@ class Worker:
     lock : GroupLock
         Held, for as long as the worker lives.
     link : Link or NoLink
+    crashed : bool
+        The worker before this one died by itself.
     """
 
     def __init__(
-        self, runtime: Path, store: SessionStore, group: str, lock: GroupLock, link: Link | NoLink
+        self,
+        runtime: Path,
+        store: SessionStore,
+        group: str,
+        lock: GroupLock,
+        link: Link | NoLink,
+        crashed: bool = False,
     ) -> None:
         self.store = store
         self.group = group
@@ -105,9 +112,16 @@ class Worker:
         self._looked_ns = 0
         self._synced_ns = 0
         self._pace = Pace()
+        self.caution = Caution(store.path / f"{group}.caution", crashed)
+        #: Streams that ended otherwise than they should, for ``recd status``.
+        self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():
-            if stream["group"] == group and store.result(stream["stream"]) is None:
-                self._load(stream)
+            if stream["group"] == group:
+                result = store.result(stream["stream"])
+                if result is None:
+                    self._load(stream)
+                elif not result["complete"]:
+                    self.spoilt[stream["stream"]] = manifest.stream_status(stream["stream"], result)
 
     # --- the loop --------------------------------------------------------------------------------
     def run(self) -> None:
@@ -118,6 +132,7 @@ class Worker:
                 self._pace.hurry()
             did = self._drain()
             for track in list(self.tracks.values()):
+                self.caution.hold(track.name)
                 did |= track.work(self._drain)
             self._look_around()
             did |= self._finish_tracks()
@@ -131,13 +146,15 @@ class Worker:
         """Bring what was published to safety, if it is time to look; whether anything was."""
         if self._pace.wait_s() > 0:
             return False
-        did, share = False, 0.0
+        did, share, in_hand = False, 0.0, self.caution.stream
         for track in self.tracks.values():
+            self.caution.hold(track.name)
             before = track.end
             did |= track.drain()
             if track.ring is not None:
                 share = max(share, (track.end - before) / track.ring.capacity_bytes)
         self._pace.looked(share)
+        self.caution.hold(in_hand)
         return did
 
     def _sleep(self) -> None:
@@ -154,10 +171,11 @@ class Worker:
             poll.poll(wait_s * 1000)
             return
         if self._pace.is_quiet:
-            rings = [t.ring for t in self.tracks.values() if t.ring is not None]
-            for ring in rings:
+            rings = [(t.name, t.ring) for t in self.tracks.values() if t.ring is not None]
+            for name, ring in rings:
+                self.caution.hold(name)
                 ring.announce_sleep()
-            wait_s = 0.0 if any(ring.has_news() for ring in rings) else _SLEEP_S
+            wait_s = 0.0 if any(ring.has_news() for _, ring in rings) else _SLEEP_S
         if self.doorbell.wait(wait_s) or wait_s == 0:
             self._pace.hurry()
 
@@ -167,6 +185,7 @@ class Worker:
         if now - self._looked_ns < _LOOK_EVERY_NS:
             return
         self._looked_ns = now
+        self.caution.look()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
             self._end()
         if not self.client_gone and not process.is_alive(*self.client):
@@ -213,12 +232,17 @@ class Worker:
                     LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
                 )
         where, now_ns = (directory, name, schema, self.rules), time.monotonic_ns
-        segment, ring_gone = _open_ring(spec)
+        self.caution.hold(name)
+        blamed = name in self.caution.blamed
+        segment, ring_gone = (None, "") if blamed else _open_ring(spec)
         if frames is not None:
             track: Track = DirectTrack(*where, frames, segment, now_ns)
         else:
             track = Track(*where, runners, segment, now_ns)
         track.ring_gone = ring_gone
+        if blamed:
+            track.state, track.reason = "damaged", caution.why(name)
+            log.error("stream %s: %s", name, track.reason)
         track.drops_oldest = spec["overflow"] == "drop_oldest"
         track.producer_gone = self.client_gone
         self.tracks[name] = track
@@ -230,10 +254,13 @@ class Worker:
         """Write down the outcome of every track that is done, and let go of it."""
         did = False
         for name, track in list(self.tracks.items()):
+            self.caution.hold(name)
             if not track.finish():
                 continue
             result = manifest.stream_result(track)
             self.store.put_result(name, result)
+            if not result["complete"]:
+                self.spoilt[name] = manifest.stream_status(name, result)
             segment = track.segment
             self._finished_progress += track.progress + 1
             track.save()
@@ -259,8 +286,8 @@ class Worker:
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
+        self.doorbell.unlink()  # before the supervisor knows: it would not look after one that dies in between
         self.link.leave(_FAREWELL_S)
-        self.doorbell.unlink()
         self.ended = True
 
     # --- requests ----------------------------------------------------------------------------------
@@ -292,8 +319,6 @@ class Worker:
         self.link.send({"id": request_id, "ok": False, "error": to_wire(error)})
 
     def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        if len(self.tracks) >= MAX_STREAMS:
-            raise LimitError(f"the session has {MAX_STREAMS} streams", "put values into one stream's fields")
         sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
         videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
         if not videos:
@@ -380,7 +405,11 @@ class Worker:
         self.pending.append(Pending(request, lambda: None))
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"streams": [t.status() for t in self.tracks.values()], "progress": self._progress()}
+        streams = [*self.spoilt.values()]
+        for track in self.tracks.values():
+            self.caution.hold(track.name)
+            streams.append(track.status())
+        return {"streams": streams, "progress": self._progress()}
 
     def _progress(self) -> int:
         return self._finished_progress + sum(t.progress for t in self.tracks.values())
@@ -425,6 +454,16 @@ class Worker:
         return True
 
 
+def _only_tell(store: SessionStore, link: Link | NoLink, doorbell: str) -> None:
+    """Say that the session is over: its last worker died when all was finished, before it could."""
+    if not store.path.exists():
+        store.remove()  # of which it died
+    shm.unlink_semaphore(doorbell)
+    if isinstance(link, Link):
+        link.connect()
+    link.leave(_FAREWELL_S)
+
+
 def _open_ring(spec: dict[str, Any]) -> tuple[shm.Segment | None, str]:
     """A stream's ring; None, and why, when it is gone."""
     if spec["boot_id"] != process.boot_id().hex():
@@ -445,6 +484,7 @@ def main(
     create: dict[str, Any] | None = None,
     *,
     alone: bool = False,
+    crashed: bool = False,
 ) -> None:
     """Body of a worker process.
 
@@ -454,6 +494,8 @@ def main(
         Describes a session to begin.
     alone : bool
         There is no supervisor: finish what is there.
+    crashed : bool
+        The worker before this one died by itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
@@ -464,7 +506,12 @@ def main(
     )
     store = SessionStore(Path(directory), session)
     socket_path = Path(runtime) / "recd.sock"
-    join: dict[str, Any] = {"session": session, "directory": directory, "group": group}
+    bell = doorbell_name(shm.runtime_tag(Path(runtime)), session, group)
+    join: dict[str, Any] = {"session": session, "directory": directory, "group": group, "doorbell": bell}
+    link = NoLink() if alone else Link(socket_path, __version__, join)
+    if create is None and not store.spec:
+        _only_tell(store, link, bell)
+        return
     try:
         if create is not None:
             store.create(create)
@@ -476,9 +523,7 @@ def main(
     except BlockingIOError:
         log.info("another worker serves this group")
         os._exit(EXIT_LOCKED)
-    join["doorbell"] = doorbell_name(shm.runtime_tag(Path(runtime)), session, group)
-    link = NoLink() if alone else Link(socket_path, __version__, join)
-    worker = Worker(Path(runtime), store, group, lock, link)
+    worker = Worker(Path(runtime), store, group, lock, link, crashed)
 
     def on_term(signum: int, frame: object) -> None:
         worker.stopping = True

@@ -159,6 +159,19 @@ def available_bytes() -> int:
     return st.f_bavail * st.f_frsize
 
 
+def taken_bytes(prefix: str) -> int:
+    """Bytes of all segments whose names begin so; those of semaphores begin otherwise."""
+    total = 0
+    with os.scandir(SHM_DIR) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix):
+                try:
+                    total += entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+    return total
+
+
 class Doorbell:
     """A named semaphore that wakes one worker."""
 

@@ -100,10 +100,10 @@ def started_json(started: Started) -> dict[str, object]:
 def _run_here(ready_fd: int | None) -> int:
     """Be the daemon until it stops; its exit code."""
     ensure_runtime_dir()
-    if ready_fd is None and (pid := daemon_pid()) is not None:
+    if ready_fd is None and "NOTIFY_SOCKET" not in os.environ and (pid := daemon_pid()) is not None:
         click.echo(started_text(Started(pid, already=True)))
         return 0
-    from ..supervisor import run
+    from ..daemon import run
 
     return run(ready_fd=ready_fd)
 
