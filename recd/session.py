@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -159,8 +160,14 @@ class SessionStore:
         return read_json(self.stream_path(name) / "rename.json")
 
     def remove(self) -> None:
-        """Delete the session's working files, once the manifest tells everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the session's working files, once the manifest tells everything.
+
+        Moved away first: a successor of a worker that dies here must not find half of them.
+        """
+        old = self.path.with_name(f".{self.session}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, old)
+        shutil.rmtree(old, ignore_errors=True)
         try:
             self.path.parent.rmdir()
         except OSError:

@@ -39,7 +39,7 @@ from .pace import Pace
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .session import GroupLock, SessionStore, doorbell_name
+from .session import GroupLock, SessionStore, doorbell_name, read_json
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
@@ -264,12 +264,14 @@ class Worker:
                 return
             for bell in {s["doorbell"] for s in streams}:
                 shm.unlink_semaphore(bell)
+            for stream in streams:  # a worker that died behind its stream's result did not come to this
+                shm.unlink_segment(stream["ring"])
             summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
+        self.doorbell.unlink()  # before the supervisor knows: it would not look after one that dies in between
         self.link.leave(_FAREWELL_S)
-        self.doorbell.unlink()
         self.ended = True
 
     # --- requests ----------------------------------------------------------------------------------
@@ -434,6 +436,19 @@ class Worker:
         return True
 
 
+def _only_tell(runtime: str, store: SessionStore, group: str) -> None:
+    """Say that the session is over: its last worker died when all was finished, before it could."""
+    found = read_json(manifest.manifest_path(store.directory, store.session)) or {}
+    if found.get("session") == store.session and found.get("complete"):
+        store.remove()  # of which it died
+    bell = doorbell_name(shm.runtime_tag(Path(runtime)), store.session, group)
+    shm.unlink_semaphore(bell)
+    who = {"session": store.session, "directory": str(store.directory), "group": group, "doorbell": bell}
+    link = Link(Path(runtime) / "recd.sock", __version__, who)
+    link.connect()
+    link.leave(_FAREWELL_S)
+
+
 def main(runtime: str, directory: str, session: str, group: str, create: dict[str, Any] | None) -> None:
     """Body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -444,6 +459,9 @@ def main(runtime: str, directory: str, session: str, group: str, create: dict[st
         force=True,
     )
     store = SessionStore(Path(directory), session)
+    if create is None and not store.spec:
+        _only_tell(runtime, store, group)
+        return
     try:
         if create is not None:
             store.create(create)

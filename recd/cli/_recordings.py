@@ -195,7 +195,7 @@ def files_of(recording: dict[str, Any], only: Path | None = None) -> Iterator[di
 
 def unfinished_sessions(directory: Path) -> list[str]:
     """Sessions that work, or were interrupted, in this directory."""
-    return sorted(p.parent.name for p in (directory / HIDDEN).glob("*/session.json"))
+    return sorted(p.parent.name for p in (directory / HIDDEN).glob("[!.]*/session.json"))
 
 
 def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
