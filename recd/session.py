@@ -77,8 +77,11 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole, durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file as a whole, durably.
+
+    The same temporary name for all, as a file has one writer: what a kill leaves there, its successor takes.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     with open(temporary, "w", encoding="utf-8") as f:
         f.write(text)
         f.flush()
