@@ -102,7 +102,7 @@ def _place(dotted: str) -> tuple[Any, str]:
 
 
 def _die_at(label: str, when: str, nth: int) -> None:
-    """This process kills itself before or after the n-th time of a step."""
+    """Kill this process before or after the n-th time of a step."""
     count = 0
 
     def dying(real: Callable[..., Any]) -> Callable[..., Any]:

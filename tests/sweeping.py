@@ -6,7 +6,6 @@ simulation, and workers are forked one after the other (:mod:`executioner`), eac
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -335,9 +334,8 @@ class Take:
         assert len(manifest["marks"]) == marks, self._said()
         left = {p.name for p in self.directory.iterdir()}
         assert left == {"manifest.json", *(Path(f["path"]).name for f in stream["files"])}, self._said()
-        assert not [*shm.SHM_DIR.glob(f"*{shm.runtime_tag(self.runtime)}*")], (
-            f"shared memory was left behind; {self._said()}"
-        )
+        shared = [*shm.SHM_DIR.glob(f"*{shm.runtime_tag(self.runtime)}*")]
+        assert not shared, self._said()
 
     def _equal(self, found: list[int], part: list[int]) -> bool:
         if not self.film:
