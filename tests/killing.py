@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,26 @@ SCRIPT = Path(__file__).with_name("killed_simulation.py")
 
 
 class Simulation:
-    """The simulation as a child process; :attr:`published` counts what it said that it had published."""
+    """The simulation as a child process; :attr:`published` counts what it said that it had published.
 
-    def __init__(self, directory: Path, samples: int, *arguments: str) -> None:
+    Parameters
+    ----------
+    directory : Path
+    samples : int
+    *arguments : str
+        See ``killed_simulation.py``.
+    under : sequence of str
+        A command that runs it.
+    """
+
+    def __init__(self, directory: Path, samples: int, *arguments: str, under: Sequence[str] = ()) -> None:
         self.directory = directory
         self.samples = samples
         self.published = 0
         #: What ``close`` said of completeness, once it did.
         self.closed = ""
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(directory), str(samples), *arguments],
+            [*under, sys.executable, str(SCRIPT), str(directory), str(samples), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

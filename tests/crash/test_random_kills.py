@@ -55,7 +55,7 @@ class Scene:
 
     def supervisor(self) -> list[int]:
         """The supervisor."""
-        return self.of_command("recd start")[:1]
+        return self.of_command("recd start --foreground")[:1]
 
     def fork_server(self) -> list[int]:
         """The fork server, of which workers are forked, and which have its command line."""
