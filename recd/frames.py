@@ -45,7 +45,7 @@ from .video.counting import is_complete
 
 _SLICE_FRAMES: Final = 4
 #: What is written down of a part for a successor, and tells users nothing.
-_PRIVATE: Final = ("pieces", "first_seq", "next_seq", "encoder", "video")
+_PRIVATE: Final = ("pieces", "first_seq", "next_seq", "seen_seq", "encoder", "video")
 
 
 class VideoRunner(FrameRunner):
@@ -74,13 +74,14 @@ class VideoRunner(FrameRunner):
         self._roll_to: tuple[int, int] | None = None
         self._astray = False  # whether a piece was counted, and this runner did not go back to its end yet
         self._fed = 0
+        self._seen = 0  # number behind the newest sample that ever was fed
         self._unsafe: deque[int] = deque()  # where to read again for each frame that does not decode yet
         self._frame: Frame | None = None  # the one being fed
         self._shot: Shot | None = None  # what is being fed for it
         self._last: Frame | None = None  # the one fed before, in case it must be repeated
         self._resume()
         if not self._pieces.known:
-            self._pieces.prepare(self.naming.final.suffix)
+            self._pieces.prepare(self.naming.part_path(0).suffix)
 
     # --- where we are ----------------------------------------------------------------------------
     def _resume(self) -> None:
@@ -96,6 +97,7 @@ class VideoRunner(FrameRunner):
             self._begin_part(newest.number + 1, newest.end, int(newest.details["next_seq"]))
         else:
             self._begin_part(newest.number, newest.begin, int(newest.details["first_seq"]), fresh=False)
+            self._seen = int(newest.details.get("seen_seq", 0))
             self._pieces.begin([Piece(**p) for p in newest.details["pieces"]])
             if self._index.path.exists():
                 self._go_back()
@@ -126,8 +128,13 @@ class VideoRunner(FrameRunner):
 
     def _go_back(self) -> None:
         """Go on behind the frames that decode; while an ffmpeg still writes, behind those of the others."""
-        lines = self._index.lines()[: self._pieces.counted]
+        lines = self._index.lines()
+        if len(lines):
+            self._seen = max(self._seen, int(lines["seq"][-1]) + 1)
+        lines = lines[: self._pieces.counted]
         if not self._pieces.waiting:
+            with suppress(OSError):  # before the lines are gone that tell of frames which may be lost
+                self._put_part()
             self._index.cut(len(lines))
         self._forget()
         self._roll_to = None
@@ -150,6 +157,15 @@ class VideoRunner(FrameRunner):
     def needed(self) -> int:
         """See :class:`Runner`."""
         return self.safe
+
+    def may_drop(self, begin: int, end: int) -> bool:
+        """See :class:`Runner`; what ffmpeg has, or is being given, is kept until it decodes."""
+        busy = self.position if self._frame is None else self._frame.behind
+        return end <= self.safe or begin >= busy
+
+    def drop(self, begin: int, end: int) -> None:
+        """See :class:`Runner`."""
+        self.source.close()
 
     def release(self, position: int) -> None:
         """Keep no view of a record before ``position``: its memory is about to be overwritten."""
@@ -294,6 +310,7 @@ class VideoRunner(FrameRunner):
             "first_seq": self._first_seq,
             "next_seq": self._expected,
             "encoder": self._pieces.encoder_name,
+            "seen_seq": self._seen,
         }
         self.parts.put(self.part)
 
@@ -397,7 +414,8 @@ class VideoRunner(FrameRunner):
         """Totals of a stream whose frames never were in the log, those that were discarded included."""
         paths = [self._path("frames", number) for number in {*self.parts.parts, self.part.number}]
         paths += self.context.directory.glob(f"sink{self.index}.discarded*")
-        return tally_of(map(ShotIndex, paths), self.context.schema.payload_bytes, resets)
+        tally = tally_of(map(ShotIndex, paths), self.context.schema.payload_bytes, resets)
+        return {**tally, "next_seq": max(tally.get("next_seq", 0), self._seen)}
 
     # --- checkpoints -------------------------------------------------------------------------------
     def save(self) -> None:

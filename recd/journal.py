@@ -29,6 +29,7 @@ class Tally:
 
     samples: int = 0
     bytes: int = 0
+    first_seq: int | None = None
     next_seq: int = 0
     t_first: float | None = None
     t_last: float | None = None
@@ -44,8 +45,7 @@ class Tally:
         if not info.samples:
             return
         if self.samples == 0:
-            self.t_first, self.step_first = _number(info.t_first), info.step_first
-            self.mono_first_ns = info.mono_first_ns
+            self.begin_at(info)
         self.samples += info.samples
         self.bytes += info.payload_bytes
         self.next_seq = max(self.next_seq, info.next_seq)
@@ -53,6 +53,11 @@ class Tally:
         self.mono_last_ns = info.mono_last_ns
         self.backward_times += info.backward_times
         self.nan_times += info.nan_times
+
+    def begin_at(self, info: ChunkInfo) -> None:
+        """The first sample of all is that of this chunk."""
+        self.first_seq, self.mono_first_ns = info.first_seq, info.mono_first_ns
+        self.t_first, self.step_first = _number(info.t_first), info.step_first
 
 
 def _number(t: float | None) -> float | None:

@@ -26,6 +26,23 @@ _START_AFTER_S: Final = 0.6
 log = logging.getLogger(__name__)
 
 
+class NoLink:
+    """Stands in for a supervisor when a worker works on its own: nobody asks, nobody listens."""
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """None, ever."""
+        return iter(())
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Nobody hears it."""
+
+    def leave(self, timeout_s: float) -> None:
+        """Nobody waits."""
+
+    def wait_hung_up(self, timeout_s: float) -> None:
+        """Nobody hangs up."""
+
+
 class Link:
     """Messages from and to the supervisor; used by the worker's loop thread only.
 
@@ -70,6 +87,14 @@ class Link:
         self._socket.setblocking(False)
         self._inbox.clear()
         self._lost_at = None
+
+    def join(self) -> None:
+        """Connect; if the supervisor died meanwhile, go on without one as after any of its deaths."""
+        try:
+            self.connect()
+        except (RecdError, OSError) as e:
+            log.warning("no supervisor yet: %s", e)
+            self._lost_at = time.monotonic()
 
     def requests(self) -> Iterator[dict[str, Any]]:
         """What the supervisor has asked since the last call."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, index, journal, strict_json
+from . import __version__, dropping, index, journal, strict_json
 from .session import SessionStore, read_json, write_text
 
 if TYPE_CHECKING:
@@ -38,18 +38,25 @@ def stream_result(track: Track) -> dict[str, Any]:
     told: dict[str, int] = {}
     for gap in gaps:
         told[gap["cause"]] = told.get(gap["cause"], 0) + int(gap["count"])
+    if track.frames is None:
+        _take_off(tally, gaps)
     attempted = max(counters["attempted"], tally["next_seq"])
     untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
     for cause, count in counters["lost"].items():
         if count > told.get(cause, 0):
-            gaps.append(
-                {"cause": cause, "count": count - told.get(cause, 0), "first_seq": untold,
-                 "last_seq": attempted - 1, "bytes": None, "t_first": None, "t_last": None}
-            )  # fmt: skip
+            gaps.append(_gap(cause, count - told.get(cause, 0), untold, attempted - 1))
     lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
     files = [f for r in track.runners for f in r.files()]
     failed = [r for r in track.runners if r.state == "failed"]
     state, reason = "complete", ""
+    if track.ring_gone and not any(e["kind"] == "close" for e in events):
+        # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
+        state = "truncated"
+        reason = f"{track.ring_gone}: what was published after sample {tally['next_seq']} is lost"
+        unknown = attempted - int(tally["samples"]) - sum(lost.values())
+        if unknown > 0:
+            lost["ring_gone"] = unknown
+            gaps.append(_gap("ring_gone", unknown, attempted - unknown, attempted - 1))
     if track.state == "damaged":
         state, reason = "damaged", track.reason
     elif failed:
@@ -61,6 +68,7 @@ def stream_result(track: Track) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "complete": state == "complete",
+        "finished": state in ("complete", "truncated"),
         "schema": track.schema.to_json(),
         "attempted": attempted,
         "skipped": counters["skipped"],
@@ -77,13 +85,33 @@ def stream_result(track: Track) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _take_off(tally: dict[str, Any], gaps: list[dict[str, Any]]) -> None:
+    """Take samples that were counted and then given up off the totals."""
+    dropped = [g for g in gaps if g["cause"] == dropping.CAUSE]
+    tally["samples"] -= sum(int(g["count"]) for g in dropped)
+    tally["bytes"] -= sum(int(g["bytes"]) for g in dropped)
+
+
+def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any]:
+    """A gap of which only the numbers are known."""
+    return {
+        "cause": cause,
+        "count": count,
+        "first_seq": first_seq,
+        "last_seq": last_seq,
+        **dict.fromkeys(("bytes", "t_first", "t_last")),
+    }
+
+
 def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     """Write the manifest, tell the index, clear the working files; returns the client's summary."""
     spec = store.spec
     streams: dict[str, Any] = {}
+    finished = True
     marks: dict[tuple[Any, ...], dict[str, Any]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
+        finished &= bool(result.pop("finished", False))
         for mark in result.pop("marks", []):
             # The same mark stands in every ring; streams that began later have fewer.
             marks.setdefault((mark["mono_ns"], mark["label"]), mark)
@@ -122,8 +150,8 @@ def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first
         path = manifest_path(store.directory, store.session)
         write_text(path, strict_json.text(manifest))
-    index.write(index_entry(store, "finished" if complete else "failed", ended_unix_s=time.time()))
-    if complete:
+    index.write(index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time()))
+    if finished:
         store.remove()
     return summary_of(manifest, path)
 

@@ -93,6 +93,8 @@ class Nursery:
                 WorkerError("the session's worker died while it began", "see the daemon's log")
             )
             self._registry.forget(session)
+        elif self._registry.sessions.get(session.session) is not session:
+            return  # it was refused: there is nothing to go on with
         elif group.ended or self.closed:
             if all(g.ended for g in session.groups.values()):
                 self._registry.forget(session)

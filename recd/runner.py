@@ -133,6 +133,19 @@ class Runner(ABC):
     def stop(self) -> None:
         """Checkpoint and let go of everything; a later worker goes on."""
 
+    def may_drop(self, begin: int, end: int) -> bool:
+        """Whether this stretch of the log can be given up now, to make room (:mod:`recd.dropping`)."""
+        return True
+
+    def drop(self, begin: int, end: int) -> None:  # noqa: B027  - who reads on meets the loss by itself
+        """It is given up, though still there; doing this again changes nothing.
+
+        Raises
+        ------
+        OSError
+            That could not be written down.
+        """
+
     def waits_for(self) -> int:
         """Descriptor that must become writable before there is more to do; -1 if there is none."""
         return -1

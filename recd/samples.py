@@ -11,6 +11,7 @@ from recd_client.options import SinkOptions
 
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
+from .dropping import count_samples
 from .finisher import Job
 from .log import LogReader, LogSource
 from .parts import Part, seal
@@ -80,6 +81,24 @@ class LogRunner(Runner):
             return self._safe
         return min([self.part.begin, *(p.begin for p in self.parts.parts.values() if p.state == "sealing")])
 
+    def may_drop(self, begin: int, end: int) -> bool:
+        """See :class:`Runner`; a file that is built from the log gives up its beginning, and nothing else."""
+        if isinstance(self.sink, AppendSink) or end <= self.needed:
+            return True
+        return begin <= self.part.begin == self.needed and end <= self.position
+
+    def drop(self, begin: int, end: int) -> None:
+        """See :class:`Runner`."""
+        self._stop_reading()
+        part = self.part
+        if isinstance(self.sink, BuildSink) and part.begin < end <= self.position:
+            count, size_bytes = count_samples(
+                self.context.log_directory, self.context.schema, part.begin, end
+            )
+            part.begin, part.samples = end, part.samples - count
+            part.bytes_logged -= size_bytes
+            self.save()
+
     @property
     def samples(self) -> int:
         """See :class:`Runner`."""
@@ -103,7 +122,9 @@ class LogRunner(Runner):
             return
         info = chunk.info
         self.position = max(self.position, info.begin)
-        if isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
+        if info.is_loss and self.position > info.begin:  # some of it was taken before it was given up
+            self.position = info.end
+        elif isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
             self._count(info.samples, info.body_bytes, info.mono_first_ns)
             self.position = info.end
         else:

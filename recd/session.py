@@ -128,6 +128,7 @@ class SessionStore:
             self.spec = spec
             write_json(self.path / "session.json", spec)
         except OSError as e:
+            self.remove()  # half a session is none
             raise OutputError(
                 f"cannot record into {self.directory}: {e.strerror}",
                 "choose a directory that can be written: Recorder(dir=...)",
@@ -168,7 +169,7 @@ class SessionStore:
         Moved away first: a successor of a worker that dies here must not find half of them.
         """
         old = self.path.with_name(f".{self.session}")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.rename(self.path, old)
         shutil.rmtree(old, ignore_errors=True)
         try:
@@ -278,6 +279,8 @@ class SessionStore:
                 if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
                     raise
                 capacity //= 2
+            except FileExistsError:  # of a worker that died before it wrote the stream down: nobody uses it
+                shm.unlink_segment(spec["ring"])
 
 
 def doorbell_name(tag: str, session: str, group: str) -> str:

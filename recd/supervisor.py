@@ -184,6 +184,7 @@ class Supervisor:
             "name": name,
             "client_pid": connection.pid,
             "client_ticks": ticks,
+            "directory": str(directory),
             "runtime_dir": str(self.runtime),
             "boot_id": process.boot_id().hex(),
             "recd": __version__,

@@ -23,6 +23,7 @@ from recd_client.schema import Schema
 
 from .batch import RESET
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
+from .dropping import Dropper
 from .journal import Journal
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
@@ -106,9 +107,14 @@ class Track:
         self._journal_reader: LogReader | None = None
         self._journal_chunk: Chunk | None = None
         self._space_checked_ns = 0
+        #: Why there is no ring any more, if that is so.
+        self.ring_gone = ""
+        #: Whether the oldest samples in a full log make room for the newest.
+        self.drops_oldest = False
         #: End of what can be read: of the log, or of the ring when frames go straight from it.
         self.end = self._first_position()
         self.ring = self._take_ring(self.end)
+        self._dropper = Dropper(self)
 
     def _first_position(self) -> int:
         """Where the ring is read on; everything before was freed, or is safe and can be."""
@@ -226,6 +232,8 @@ class Track:
         limit = self.store.spool_limit_bytes
         # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
         if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
+            if self.drops_oldest and self._dropper.make_room():
+                return
             raise OSError(errno.EDQUOT, f"spool_limit of {limit} bytes reached", str(self.log.directory))
         now = self.now_ns()
         if now - self._space_checked_ns < _LOOK_AT_DISK_NS:
@@ -236,6 +244,8 @@ class Track:
         reserve = min(self.store.reserve_bytes, st.f_blocks * st.f_frsize // 20)
         if st.f_bavail * st.f_frsize < reserve:
             self._space_checked_ns = 0
+            if self.drops_oldest and self._dropper.make_room():
+                return
             raise OSError(
                 errno.ENOSPC,
                 f"less than {reserve / 1e6:.0f} MB of disk left",
@@ -245,6 +255,8 @@ class Track:
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
         """Let the journal and each sink take a slice, calling ``between`` after each; whether any did."""
+        if not self._finish_dropping():
+            return False
         did = self._advance_journal()
         for runner in self.runners:
             if runner.advance(self.end):
@@ -254,6 +266,18 @@ class Track:
             self._trim()
         self._pass_on_failure()
         return did
+
+    def _finish_dropping(self) -> bool:
+        """Whether the log is what its readers should see."""
+        if not self._dropper.pending:
+            return True
+        if self._resting():
+            return False
+        try:
+            return self._dropper.finish()
+        except OSError as e:
+            self._stall(e)
+            return False
 
     def _pass_on_failure(self) -> None:
         """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
@@ -278,6 +302,16 @@ class Track:
         self._journal_chunk = None
         return True
 
+    def read_journal_to(self, position: int) -> bool:
+        """Let the journal count everything before ``position``, and forget the chunk behind; whether it could."""
+        while self.frames is None and self.journal.position < position:
+            if not self._advance_journal():
+                return False
+        if self._journal_reader is not None:
+            self._journal_reader.close()
+        self._journal_reader = self._journal_chunk = None
+        return True
+
     def _tell(self, chunk: Chunk) -> None:
         try:
             self.journal.take(chunk)
@@ -293,11 +327,10 @@ class Track:
         try:
             self.journal.save()
             if self.store.durability != "process":
-                self._sync_readers()
+                self.sync_readers()
+            self.log.trim(needed)
         except OSError as e:
             self._stall(e)
-        else:
-            self.log.trim(needed)
 
     @property
     def _told(self) -> int:
@@ -323,14 +356,15 @@ class Track:
     def sync_all(self) -> bool:
         """Make everything durable, the directory entries too; whether that worked."""
         try:
-            self._sync_readers()
+            self.sync_readers()
             sync_directory(self.directory)
         except OSError as e:
             self._stall(e)
             return False
         return self.sync()
 
-    def _sync_readers(self) -> None:
+    def sync_readers(self) -> None:
+        """Make what the readers of the log have, and know, durable."""
         for runner in self.runners:
             runner.sync()
         self.journal.save()
@@ -354,12 +388,16 @@ class Track:
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
-        if not self.drained:
+        if not self.drained or self._resting():
             return False
         for runner in self.runners:
             if runner.end_position is None:
                 runner.end(self.end)
         return self._told >= self.log.end and all(r.over for r in self.runners)
+
+    def put_off(self, error: OSError) -> None:
+        """The outcome cannot be written down (disk full, ...): :meth:`finish` again, soon."""
+        self._stall(error)
 
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
@@ -379,7 +417,7 @@ class Track:
         ring = self.ring
         return {
             "attempted": ring.word("next_seq"),
-            "lost": {c: n for c in layout.CAUSES if (n := ring.word(f"lost_{c}_count"))},
+            "lost": {c: n for c in layout.ALL_CAUSES if (n := ring.word(f"lost_{c}_count"))},
             "skipped": ring.word("skipped"),
             "marks_lost": ring.word("marks_lost"),
             "blocked_s": ring.word("blocked_ns") / 1e9,

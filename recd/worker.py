@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from recd_client.schema import Schema
 from . import __version__, fit, index, manifest, places, sinks
 from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
-from .link import Link
+from .link import Link, NoLink
 from .pace import Pace
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
@@ -70,10 +71,14 @@ class Worker:
         The daemon's runtime directory.
     store : SessionStore
     group : str
+    lock : GroupLock
+        Held, for as long as the worker lives.
+    link : Link or NoLink
     """
 
-    def __init__(self, runtime: Path, store: SessionStore, group: str, lock: GroupLock) -> None:
-        self.runtime = runtime
+    def __init__(
+        self, runtime: Path, store: SessionStore, group: str, lock: GroupLock, link: Link | NoLink
+    ) -> None:
         self.store = store
         self.group = group
         self.lock = lock
@@ -91,21 +96,14 @@ class Worker:
         self.finisher = Finisher(self.doorbell.ring)
         #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
         self.trials = Finisher(self.doorbell.ring)
-        self.link = Link(
-            runtime / "recd.sock",
-            __version__,
-            {
-                "session": store.session,
-                "directory": str(store.directory),
-                "group": group,
-                "doorbell": self.doorbell.name,
-            },
-        )
+        self.link = link
         limit = spec.get("spool_limit_bytes")
         self.rules = Store(str(spec["durability"]), int(limit) if limit else None)
         self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
-        self.client_gone = False
+        #: Also when the machine has restarted since: then another process may have its pid and start time.
+        self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._finished_progress = 0
+        self._end_put_off = False
         self._looked_ns = 0
         self._synced_ns = 0
         self._pace = Pace()
@@ -216,25 +214,19 @@ class Worker:
                 runners.append(
                     LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
                 )
-        where, ring, now_ns = (directory, name, schema, self.rules), self._open_ring(spec), time.monotonic_ns
+        where, now_ns = (directory, name, schema, self.rules), time.monotonic_ns
+        segment, ring_gone = _open_ring(spec)
         if frames is not None:
-            track: Track = DirectTrack(*where, frames, ring, now_ns)
+            track: Track = DirectTrack(*where, frames, segment, now_ns)
         else:
-            track = Track(*where, runners, ring, now_ns)
+            track = Track(*where, runners, segment, now_ns)
+        track.ring_gone = ring_gone
+        track.drops_oldest = spec["overflow"] == "drop_oldest"
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
             self._rename(name, change)
         return track
-
-    def _open_ring(self, spec: dict[str, Any]) -> shm.Segment | None:
-        if spec["boot_id"] != process.boot_id().hex():
-            return None
-        try:
-            return shm.Segment.open(spec["ring"])
-        except (FileNotFoundError, RingDamagedError) as e:
-            log.warning("stream %s: %s", spec["stream"], e)
-            return None
 
     def _finish_tracks(self) -> bool:
         """Write down the outcome of every track that is done, and let go of it."""
@@ -243,14 +235,18 @@ class Worker:
             if not track.finish():
                 continue
             result = manifest.stream_result(track)
-            self.store.put_result(name, result)
+            try:
+                self.store.put_result(name, result)
+            except OSError as e:
+                track.put_off(e)
+                continue
             segment = track.segment
             self._finished_progress += track.progress + 1
             track.save()
             track.close()
             if segment is not None:
                 segment.unlink()
-            if result["complete"]:
+            if result["finished"]:
                 shutil.rmtree(track.directory / "log", ignore_errors=True)
             del self.tracks[name]
             did = True
@@ -262,11 +258,15 @@ class Worker:
             streams = self.store.streams()
             if any(self.store.result(s["stream"]) is None for s in streams):
                 return
-            for bell in {s["doorbell"] for s in streams}:
-                shm.unlink_semaphore(bell)
-            for stream in streams:  # a worker that died behind its stream's result did not come to this
-                shm.unlink_segment(stream["ring"])
-            summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
+            shm.unlink_session(self.tag, self.store.session)
+            try:
+                summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            except OSError as e:  # the disk is full: everything is there to do it again
+                if not self._end_put_off:
+                    log.warning("session %s: cannot be ended yet: %s", self.store.session, e)
+                self._end_put_off = True
+                return
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
@@ -436,21 +436,47 @@ class Worker:
         return True
 
 
-def _only_tell(runtime: str, store: SessionStore, group: str) -> None:
+def _only_tell(store: SessionStore, group: str, runtime: Path, link: Link | NoLink) -> None:
     """Say that the session is over: its last worker died when all was finished, before it could."""
     found = read_json(manifest.manifest_path(store.directory, store.session)) or {}
-    if found.get("session") == store.session and found.get("complete"):
+    if found.get("session") == store.session:
         store.remove()  # of which it died
-    bell = doorbell_name(shm.runtime_tag(Path(runtime)), store.session, group)
-    shm.unlink_semaphore(bell)
-    who = {"session": store.session, "directory": str(store.directory), "group": group, "doorbell": bell}
-    link = Link(Path(runtime) / "recd.sock", __version__, who)
-    link.connect()
+    shm.unlink_session(shm.runtime_tag(runtime), store.session)
+    if isinstance(link, Link):
+        link.connect()
     link.leave(_FAREWELL_S)
 
 
-def main(runtime: str, directory: str, session: str, group: str, create: dict[str, Any] | None) -> None:
-    """Body of a worker process."""
+def _open_ring(spec: dict[str, Any]) -> tuple[shm.Segment | None, str]:
+    """A stream's ring; None, and why, when it is gone."""
+    if spec["boot_id"] != process.boot_id().hex():
+        return None, "the machine has restarted since"
+    try:
+        return shm.Segment.open(spec["ring"]), ""
+    except FileNotFoundError:
+        return None, f"its ring {spec['ring']} is gone from /dev/shm"
+    except RingDamagedError as e:
+        return None, e.what
+
+
+def main(
+    runtime: str,
+    directory: str,
+    session: str,
+    group: str,
+    create: dict[str, Any] | None = None,
+    *,
+    alone: bool = False,
+) -> None:
+    """Body of a worker process.
+
+    Parameters
+    ----------
+    create : dict, optional
+        Describes a session to begin.
+    alone : bool
+        There is no supervisor: finish what is there.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         level=os.environ.get("RECD_LOG_LEVEL", "INFO"),
@@ -459,31 +485,35 @@ def main(runtime: str, directory: str, session: str, group: str, create: dict[st
         force=True,
     )
     store = SessionStore(Path(directory), session)
-    if create is None and not store.spec:
-        _only_tell(runtime, store, group)
-        return
+    socket_path = Path(runtime) / "recd.sock"
+    join: dict[str, Any] = {"session": session, "directory": directory, "group": group}
     try:
         if create is not None:
             store.create(create)
     except RecdError as e:
-        join = {"session": session, "directory": directory, "group": group, "error": to_wire(e)}
-        Link(Path(runtime) / "recd.sock", __version__, join).connect()
+        Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
+        return
+    join["doorbell"] = doorbell_name(shm.runtime_tag(Path(runtime)), session, group)
+    link = NoLink() if alone else Link(socket_path, __version__, join)
+    if not store.spec:
+        _only_tell(store, group, Path(runtime), link)
         return
     try:
         lock = store.lock(group)
     except BlockingIOError:
         log.info("another worker serves this group")
         os._exit(EXIT_LOCKED)
-    worker = Worker(Path(runtime), store, group, lock)
+    worker = Worker(Path(runtime), store, group, lock, link)
 
     def on_term(signum: int, frame: object) -> None:
         worker.stopping = True
 
     signal.signal(signal.SIGTERM, on_term)
     if group == MAIN_GROUP:
-        index.write(manifest.index_entry(store, "live"))
-    worker.link.connect()
+        with suppress(OSError):  # that disk is full: the session is found by its directory as well
+            index.write(manifest.index_entry(store, "live"))
+    if isinstance(link, Link):
+        link.join()
     worker.run()
-    worker.link.close()
     logging.shutdown()
     os._exit(0)  # the finisher's thread and the fork server's descriptors need no ceremony

@@ -23,7 +23,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,22 +75,6 @@ VIDEO_STEPS: Final = {
 }
 
 
-class Nobody:
-    """In a worker's link to its supervisor's place: nobody asks anything."""
-
-    def __init__(self, *_: object) -> None:
-        self.connected = False
-
-    def requests(self) -> Iterator[dict[str, Any]]:
-        """None."""
-        return iter(())
-
-    def _nothing(self, *_: object) -> None:
-        return None
-
-    connect = send = leave = wait_hung_up = close = _nothing
-
-
 def _place(dotted: str) -> tuple[Any, str]:
     """Owner and name of what is to be replaced."""
     module, _, path = dotted.partition(":")
@@ -133,10 +117,9 @@ def _work(request: dict[str, Any]) -> None:
     for dotted, value in request["constants"].items():
         owner, name = _place(dotted)
         setattr(owner, name, type(getattr(owner, name))(value))
-    worker.Link = Nobody  # type: ignore[misc, assignment]
     if request.get("step"):
         _die_at(*request["step"])
-    worker.main(request["runtime"], request["directory"], request["session"], request["group"], None)
+    worker.main(*(request[k] for k in ("runtime", "directory", "session", "group")), alone=True)
     os._exit(0)
 
 

@@ -191,3 +191,13 @@ def check_files(directory: Path, at_least: int, at_most: int) -> None:
     gray = frames(directory / "film.mp4")
     assert at_least <= len(gray) <= at_most, f"{len(gray)} frames, expected {at_least} to {at_most}"
     np.testing.assert_allclose(gray, [level(k) for k in range(len(gray))], atol=6)
+
+
+def kill_everything(sim: Simulation, runtime: Path) -> None:
+    """SIGKILL to simulation, daemon, workers and encoders; afterwards all of them are gone."""
+    os.kill(sim.process.pid, signal.SIGSTOP)
+    for pid in processes_of(runtime):
+        if pid != sim.process.pid:
+            os.kill(pid, signal.SIGKILL)
+    sim.kill()
+    wait_until(lambda: not processes_of(runtime))

@@ -20,7 +20,7 @@ from recd_client.errors import RecdError
 from .. import __version__
 
 #: In the order in which one meets them; each is a module of this package with a command ``command``.
-VERBS: Final = ("start", "stop", "restart", "status", "ls", "info", "doctor", "demo")
+VERBS: Final = ("start", "stop", "restart", "status", "ls", "info", "recover", "doctor", "demo")
 INTERRUPTED_EXIT_CODE: Final = 130
 
 
