@@ -9,7 +9,6 @@ nothing here waits for a disk.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,7 +36,9 @@ def write(entry: dict[str, Any]) -> None:
     """
     path = _path(entry.get("session"))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(
+        f".{path.name}.new"
+    )  # of one writer, the session's worker: no kill leaves a second
     try:
         temporary.write_text(json.dumps(entry, indent=1) + "\n")
         temporary.replace(path)

@@ -91,6 +91,14 @@ class Link:
         self._inbox.clear()
         self._lost_at = None
 
+    def join(self) -> None:
+        """Connect; if the supervisor died meanwhile, go on without one as after any of its deaths."""
+        try:
+            self.connect()
+        except (RecdError, OSError) as e:
+            log.warning("no supervisor yet: %s", e)
+            self._lost_at = time.monotonic()
+
     def requests(self) -> Iterator[dict[str, Any]]:
         """What the supervisor has asked since the last call."""
         if self._socket is None:

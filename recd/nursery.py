@@ -110,6 +110,8 @@ class Nursery:
                 WorkerError("the session's worker died while it began", "see the daemon's log")
             )
             self._registry.forget(session)
+        elif self._registry.sessions.get(session.session) is not session:
+            return  # it was refused: there is nothing to go on with
         elif group.ended or self.closed:
             if session.ended:
                 self._registry.forget(session)

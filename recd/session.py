@@ -79,8 +79,11 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole, durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file as a whole, durably.
+
+    The same temporary name for all, as a file has one writer: what a kill leaves there, its successor takes.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     with open(temporary, "w", encoding="utf-8") as f:
         f.write(text)
         f.flush()
@@ -127,6 +130,7 @@ class SessionStore:
             self.spec = spec
             write_json(self.path / "session.json", spec)
         except OSError as e:
+            self.remove()  # half a session is none
             raise OutputError(
                 f"cannot record into {self.directory}: {e.strerror}",
                 "choose a directory that can be written: Recorder(dir=...)",
@@ -167,7 +171,7 @@ class SessionStore:
         Moved away first: a successor of a worker that dies here must not find half of them.
         """
         old = self.path.with_name(f".{self.session}")
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.rename(self.path, old)
         shutil.rmtree(old, ignore_errors=True)
         try:
@@ -292,6 +296,8 @@ class SessionStore:
                 if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
                     raise
                 capacity //= 2
+            except FileExistsError:  # of a worker that died before it wrote the stream down: nobody uses it
+                shm.unlink_segment(spec["ring"])
 
 
 def is_direct(spec: dict[str, Any]) -> bool:

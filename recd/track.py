@@ -389,12 +389,16 @@ class Track:
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
-        if not self.drained:
+        if not self.drained or self._resting():
             return False
         for runner in self.runners:
             if runner.end_position is None:
                 runner.end(self.end, self._known_seq)
         return self._told >= self.log.end and all(r.over for r in self.runners)
+
+    def put_off(self, error: OSError) -> None:
+        """The outcome cannot be written down (disk full, ...): :meth:`finish` again, soon."""
+        self._stall(error)
 
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ from .pace import Pace
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .session import GroupLock, SessionStore, doorbell_name
+from .session import GroupLock, SessionStore, doorbell_name, read_json
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
@@ -109,6 +110,7 @@ class Worker:
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._finished_progress = 0
+        self._end_put_off = False
         self._looked_ns = 0
         self._synced_ns = 0
         self._pace = Pace()
@@ -258,7 +260,11 @@ class Worker:
             if not track.finish():
                 continue
             result = manifest.stream_result(track)
-            self.store.put_result(name, result)
+            try:
+                self.store.put_result(name, result)
+            except OSError as e:
+                track.put_off(e)
+                continue
             if not result["complete"]:
                 self.spoilt[name] = manifest.stream_status(name, result)
             segment = track.segment
@@ -279,10 +285,15 @@ class Worker:
             streams = self.store.streams()
             if any(self.store.result(s["stream"]) is None for s in streams):
                 return
-            for stream in streams:  # again, for a worker that died before it could
-                shm.unlink_segment(stream["ring"])
-                shm.unlink_semaphore(stream["doorbell"])
-            summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
+            shm.unlink_session(self.tag, self.store.session)
+            try:
+                summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            except OSError as e:  # the disk is full: everything is there to do it again
+                if not self._end_put_off:
+                    log.warning("session %s: cannot be ended yet: %s", self.store.session, e)
+                self._end_put_off = True
+                return
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
@@ -454,11 +465,12 @@ class Worker:
         return True
 
 
-def _only_tell(store: SessionStore, link: Link | NoLink, doorbell: str) -> None:
+def _only_tell(store: SessionStore, runtime: Path, link: Link | NoLink) -> None:
     """Say that the session is over: its last worker died when all was finished, before it could."""
-    if not store.path.exists():
+    found = read_json(manifest.manifest_path(store.directory, store.session)) or {}
+    if found.get("session") == store.session:
         store.remove()  # of which it died
-    shm.unlink_semaphore(doorbell)
+        shm.unlink_session(shm.runtime_tag(runtime), store.session)
     if isinstance(link, Link):
         link.connect()
     link.leave(_FAREWELL_S)
@@ -509,14 +521,14 @@ def main(
     bell = doorbell_name(shm.runtime_tag(Path(runtime)), session, group)
     join: dict[str, Any] = {"session": session, "directory": directory, "group": group, "doorbell": bell}
     link = NoLink() if alone else Link(socket_path, __version__, join)
-    if create is None and not store.spec:
-        _only_tell(store, link, bell)
-        return
     try:
         if create is not None:
             store.create(create)
     except RecdError as e:
         Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
+        return
+    if not store.spec:
+        _only_tell(store, Path(runtime), link)
         return
     try:
         lock = store.lock(group)
@@ -530,9 +542,10 @@ def main(
 
     signal.signal(signal.SIGTERM, on_term)
     if group == MAIN_GROUP:
-        index.write(manifest.index_entry(store, "live"))
+        with suppress(OSError):  # that disk is full: the session is found by its directory as well
+            index.write(manifest.index_entry(store, "live"))
     if isinstance(link, Link):
-        link.connect()
+        link.join()
     worker.run()
     logging.shutdown()
     os._exit(0)  # the finisher's thread and the fork server's descriptors need no ceremony

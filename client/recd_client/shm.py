@@ -153,6 +153,15 @@ def unlink_segment(name: str) -> None:
         return
 
 
+def unlink_session(tag: str, session: str) -> None:
+    """Remove every name of a session that is over, whoever made it."""
+    for path in SHM_DIR.glob(f"*{PREFIX}-{tag}-{session}-*"):
+        if path.name.startswith("sem."):
+            unlink_semaphore(f"/{path.name[4:]}")
+        else:
+            unlink_segment(f"/{path.name}")
+
+
 def available_bytes() -> int:
     """Free bytes of /dev/shm."""
     st = os.statvfs(SHM_DIR)
