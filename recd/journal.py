@@ -21,6 +21,8 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
+from .durable import sync_file
+from .log import sync_directory
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Journal:
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
+        self._named = False  # whether the events' file has a durable name
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
@@ -135,8 +138,11 @@ class Journal:
 
     def sync(self) -> None:
         """Make events and totals durable."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        if self._path.exists():  # what a worker before wrote may not be on the disk either
+            sync_file(self._path)
+            if not self._named:
+                sync_directory(self._path.parent)
+                self._named = True
         self._checkpoint.sync()
 
     def close(self) -> None:

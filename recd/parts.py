@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from recd_client.options import SinkOptions
 
+from .durable import sync_file
 from .finisher import Job
 from .log import sync_directory
 
@@ -54,6 +55,7 @@ class PartsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._named = False  # whether the file's name is known to be durable
         self.parts: dict[int, Part] = {}
         try:
             lines = path.read_bytes().splitlines()
@@ -84,6 +86,19 @@ class PartsFile:
         finally:
             os.close(fd)
         self.parts[part.number] = part
+        if sync:
+            self._sync_name()
+
+    def sync(self) -> None:
+        """Make all lines durable."""
+        if self.parts:
+            sync_file(self._path)
+            self._sync_name()
+
+    def _sync_name(self) -> None:
+        if not self._named:
+            sync_directory(self._path.parent)
+            self._named = True
 
 
 @dataclass(frozen=True)
@@ -148,6 +163,7 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
         part.sha256, part.bytes = hash_file(part_path, job.advance)
         if final.exists() and not replace:
             final = Naming(final).free().final
+        sync_directory(part_path.parent)  # a rename of a name that was never durable may come to nothing
         part.path = str(final)
         parts.put(part, sync=True)
         os.rename(part_path, final)

@@ -45,6 +45,8 @@ class SinkContext:
         Whether an existing file of the final name is replaced.
     durable : bool
         Whether no checkpoint may tell of what a loss of power could take back.
+    rebooted : bool
+        Whether power may have failed since the files were written.
     """
 
     directory: Path
@@ -54,6 +56,7 @@ class SinkContext:
     now_ns: Callable[[], int]
     replace: bool
     durable: bool = False
+    rebooted: bool = False
 
     @property
     def log_directory(self) -> Path:
@@ -85,6 +88,8 @@ class Runner(ABC):
         self.state = "recording"
         self.reason = ""
         self.end_position: int | None = None
+        #: Makes the log durable; set by the track.
+        self.sync_log: Callable[[], object] = lambda: None
         self._retry_at_ns = 0
         self._jobs: dict[int, Job] = {}
         # Handed to the finisher when the loop runs: by then a new name from the files of a worker before

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,7 @@ from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
+from .durable import make_directories
 from .log import sync_directory
 from .registry import MAIN_GROUP
 
@@ -120,7 +123,9 @@ class SessionStore:
             The directory cannot be made or written.
         """
         try:
-            self.path.mkdir(parents=True, mode=0o755)
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+            make_directories(self.path, 0o755)
             self.spec = spec
             write_json(self.path / "session.json", spec)
         except OSError as e:
@@ -159,7 +164,13 @@ class SessionStore:
         return read_json(self.stream_path(name) / "rename.json")
 
     def remove(self) -> None:
-        """Delete the session's working files, once the manifest tells everything."""
+        """Delete the session's working files, once the manifest tells everything.
+
+        First what says that there is a session: of what a loss of power brings back, nobody shall finish anything.
+        """
+        with suppress(OSError):
+            (self.path / "session.json").unlink(missing_ok=True)
+            sync_directory(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
         try:
             self.path.parent.rmdir()
@@ -228,7 +239,7 @@ class SessionStore:
     def _put_stream(self, spec: dict[str, Any]) -> None:
         path = self.stream_path(spec["stream"])
         try:
-            path.mkdir(exist_ok=True)
+            make_directories(path / "log")
             write_json(path / "stream.json", spec)
         except OSError as e:
             raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None

@@ -95,6 +95,8 @@ class Track:
         # Four segments within the limit, as only whole ones can be deleted.
         limit = store.spool_limit_bytes
         self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
+        for runner in runners:
+            runner.sync_log = self.log.sync
         self.journal = Journal(directory, schema)
         self.state = "recording"
         self.reason = ""
@@ -324,15 +326,18 @@ class Track:
 
     def sync_all(self) -> bool:
         """Make everything durable, the directory entries too; whether that worked."""
+        if not self.sync():  # first: no checkpoint may tell of what the log could lose
+            return False
         try:
             self._sync_readers()
             sync_directory(self.directory)
         except OSError as e:
             self._stall(e)
             return False
-        return self.sync()
+        return True
 
     def _sync_readers(self) -> None:
+        self.log.sync()
         for runner in self.runners:
             runner.sync()
         self.journal.save()

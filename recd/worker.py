@@ -197,6 +197,7 @@ class Worker:
             time.monotonic_ns,
             self.store.spec["overwrite"] == "replace",
             self.rules.durability != "process",
+            spec["boot_id"] != process.boot_id().hex(),
         )
         options = [SinkOptions.from_json(s) for s in spec["sinks"]]
         frames: FrameRunner | None = None

@@ -69,6 +69,10 @@ class AppendSink(SinkBase, ABC):
         """
 
     @abstractmethod
+    def has(self, path: Path, state: dict[str, Any]) -> bool:
+        """Whether the file still holds what ``state`` covers, byte for byte: power may have failed."""
+
+    @abstractmethod
     def sync(self) -> None:
         """Make what :meth:`state` covers durable (``fdatasync``)."""
 
