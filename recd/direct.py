@@ -139,11 +139,25 @@ class DirectTrack(Track):
         if position <= ring.free_position:
             return False
         if self.store.durability == "strict":
-            self.log.sync()
+            self._sync_readers()
         self.frames.release(position)
         self._freed.save({"position": position})
         ring.free(position)
-        ring.set_word("durable_seq", self._first_unsafe(ring))
+        if self.store.durability != "interval":
+            ring.set_word("durable_seq", self._first_unsafe(ring))
+        return True
+
+    def sync(self) -> bool:
+        """See :class:`~recd.track.Track`; what is in the video is not in the log."""
+        ring = self.ring
+        seq = None if ring is None or self.state == "damaged" else self._first_unsafe(ring)
+        try:
+            self._sync_readers()
+        except OSError as e:
+            self._stall(e)
+            return False
+        if ring is not None and seq is not None:
+            ring.set_word("durable_seq", max(seq, ring.word("durable_seq")))
         return True
 
     def _first_unsafe(self, ring: RingConsumer) -> int:

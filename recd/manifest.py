@@ -47,7 +47,8 @@ def stream_result(track: Track) -> dict[str, Any]:
     files = [f for r in track.runners for f in r.files()]
     failed = [r for r in track.runners if r.state == "failed"]
     state, reason = "complete", ""
-    if track.ring_gone and not any(e["kind"] == "close" for e in events):
+    closed = any(e["kind"] == "close" for e in events) and attempted <= tally["samples"] + sum(lost.values())
+    if track.ring_gone and not closed:
         # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
         state = "truncated"
         reason = f"{track.ring_gone}: what was published after sample {tally['next_seq']} is lost"

@@ -296,7 +296,8 @@ class Track:
             return
         try:
             self.journal.save()
-            if self.store.durability != "process":
+            # What a flush made durable in the log must not depend on a video that is not.
+            if self.store.durability != "process" or self.frames is not None:
                 self._sync_readers()
         except OSError as e:
             self._stall(e)

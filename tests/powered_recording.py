@@ -21,10 +21,14 @@ from recd.link import NoLink
 from recd_client import layout, process, shm
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions, VideoFile
 from recd_client.ring import RingProducer
-from streams import FRAMES, PLAIN, payload_of, value_of
+from recd_client.schema import FIXED, Schema
+from recordings import numbered
+from sink_samples import fields
+from streams import PLAIN, payload_of, value_of
 
 SESSION = "s1"
 STEPS = 40
+FILM = Schema(fields(data=(FIXED, "|u1", (48, 64, 3))).fields, bare=True)
 #: What happens before a step, besides two samples in each step.
 EVENTS: dict[int, list[str]] = {
     6: ["reset"], 9: ["mark"], 14: ["reset"], 19: ["flush"], 22: ["discard"], 26: ["reset"], 31: ["lose"],
@@ -83,7 +87,7 @@ class Script:
     def __init__(self, line: Line, kind: str) -> None:
         self.line = line
         self.kind = kind
-        self.schema = FRAMES if kind == "film" else PLAIN
+        self.schema = FILM if kind == "film" else PLAIN
         self.rings: dict[str, tuple[shm.Segment, RingProducer]] = {}
         self.told: dict[str, int] = {}
         self.asked = 0
@@ -97,7 +101,7 @@ class Script:
         for name, sinks in streams(self.kind).items():
             yield self._ask(
                 "attach", stream=name, schema=self.schema.to_json(), sinks=[s.to_json() for s in sinks],
-                buffer_bytes=1 << 16,
+                buffer_bytes=1 << 16 if self.kind == "arrays" else 1 << 20,
             )  # fmt: skip
             while self.asked not in self.line.replies:
                 yield None
@@ -116,6 +120,8 @@ class Script:
                 self._happen("sample")
             for _ in range(2):
                 yield self._look()
+            if self.kind == "film":
+                yield from self._wait(0.004)
         for _, producer in self.rings.values():
             producer.close(0.0, 0, time.monotonic_ns())
         yield self._ask("close")
@@ -127,7 +133,9 @@ class Script:
             n = producer.next_seq
             when = (n / 8, n * 10, time.monotonic_ns())
             if event == "sample":
-                payload = payload_of(self.schema, value_of(self.schema, n))
+                payload = (
+                    numbered(n).tobytes() if self.kind == "film" else payload_of(PLAIN, value_of(PLAIN, n))
+                )
                 size = layout.record_bytes(len(payload))
                 at = producer.reserve(size) + layout.HEADER_BYTES
                 producer.buffer[at : at + len(payload)] = payload
@@ -149,6 +157,12 @@ class Script:
         assert self.line.replies[self.asked]["done"]
         for name, seq in sent.items():
             note(f"flushed {name} {seq}")
+
+    def _wait(self, seconds: float) -> Iterator[None]:
+        """Let ffmpeg get on."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            yield self._look()
 
     def _look(self) -> None:
         """Note what the client reads as durable."""

@@ -28,7 +28,7 @@ from recd.link import NoLink
 from recd.session import SessionStore
 from recd_client import process
 from recd_client.options import SinkOptions
-from recordings import PATIENCE_S, csv_numbers, manifest_of
+from recordings import LEVELS, PATIENCE_S, csv_numbers, manifest_of, numbers
 
 ROUNDS = int(os.environ.get("RECD_ROUNDS", "0"))
 DURABILITY = ("process", "interval", "strict")
@@ -166,6 +166,8 @@ def contents(kind: str, known: int) -> dict[str, list[list[int]]]:
 
 def read(path: Path) -> list[int]:
     """The samples of a file; it must open, and they must be whole."""
+    if path.suffix == ".mp4":
+        return numbers(path)  # as far as a frame tells: modulo LEVELS
     if path.suffix == ".h5":
         with h5py.File(path) as file:
             t, x = file["timestamp"][:], file["x"][:]
@@ -175,9 +177,9 @@ def read(path: Path) -> list[int]:
     else:
         cells = csv_numbers(path).reshape(-1, 9)
         t, x = cells[:, 0], cells[:, 1:]
-    numbers = np.round(t * 8).astype(int)
-    assert np.array_equal(x, numbers[:, None] + np.arange(8) % 7)
-    return numbers.tolist()
+    seqs = np.round(t * 8).astype(int)
+    assert np.array_equal(x, seqs[:, None] + np.arange(8) % 7)
+    return seqs.tolist()
 
 
 def check(powered: Powered, event: int) -> None:
@@ -193,7 +195,11 @@ def check(powered: Powered, event: int) -> None:
             assert hashlib.sha256((run / file["path"]).read_bytes()).hexdigest() == file["sha256"], file[
                 "path"
             ]
-        assert stream["attempted"] == stream["samples"] + sum(stream["lost"].values()), name
+            if "video" in file:
+                check_frames(run / file["path"], file["video"]["frames"])
+        if powered.durability != "process":
+            told = stream["samples"] + sum(stream["lost"].values())
+            assert stream["attempted"] == told, (name, stream["samples"], stream["lost"], stream["state"])
         found = {
             str(o.path): [read(run / f["path"]) for f in stream["files"] if _is_of(f, o)]
             for o in sinks
@@ -204,8 +210,10 @@ def check(powered: Powered, event: int) -> None:
             assert powered.durability == "process"
             assert stream["reason"]
             for files in found.values():
-                numbers = [n for part in files for n in part]
-                assert numbers == sorted(set(numbers))
+                seqs = [n for part in files for n in part]
+                assert seqs == sorted(set(seqs))
+        elif powered.kind == "film":
+            check_film(powered, event, stream["files"])
         else:
             check_stream(powered, event, name, stream, found)
     assert not list((run / ".recd").glob("*/session.json")) or not manifest["complete"]
@@ -218,15 +226,45 @@ def _is_of(file: dict[str, Any], options: SinkOptions) -> bool:
     )
 
 
+def check_frames(path: Path, table: dict[str, Any]) -> None:
+    """Each frame is the one that the manifest says."""
+    shown, seqs = numbers(path), table["seq"]
+    assert len(shown) == len(seqs)
+    assert seqs == [*range(seqs[0], seqs[0] + len(seqs))]
+    wrong = [i for i, n in enumerate(shown) if n != seqs[i] % LEVELS and i not in table["repeated"]]
+    assert not wrong, (wrong, shown, seqs, table["repeated"])
+
+
+def check_film(powered: Powered, event: int, files: list[dict[str, Any]]) -> None:
+    """Every frame that was promised is in the film, unless it was thrown away."""
+    least = promised_number(powered, event, "film")
+    tables = [f["video"]["frames"] for f in files]
+    real = {n for table in tables for i, n in enumerate(table["seq"]) if i not in table["repeated"]}
+    tale = story("film")
+    numbers_known = np.cumsum([0] + [e in ("sample", "lose") for e in tale])
+    possible = [
+        {n for part in contents("film", k)["film.mp4"] for n in part if n < least}
+        for k in range(len(tale) + 1)
+        if numbers_known[k] >= least
+    ]
+    assert any(wanted <= real for wanted in possible), f"{sorted(real)}, promised {least}"
+
+
+def promised_number(powered: Powered, event: int, name: str) -> int:
+    """The number behind the last sample of a stream that was promised to survive."""
+    flushed = powered.promised(event, "flushed").get(name, 0)
+    if powered.durability == "process":
+        return flushed
+    return max(flushed, powered.promised(event, "durable").get(name, 0))
+
+
 def check_stream(
     powered: Powered, event: int, name: str, stream: dict[str, Any], found: dict[str, list[list[int]]]
 ) -> None:
     """Each file is what it would be, had the simulation ended earlier; but not before what was promised."""
     tale = story(powered.kind)
-    numbers = np.cumsum([0] + [e in ("sample", "lose") for e in tale])
-    least = powered.promised(event, "flushed").get(name, 0)
-    if powered.durability != "process":
-        least = max(least, powered.promised(event, "durable").get(name, 0))
+    seqs = np.cumsum([0] + [e in ("sample", "lose") for e in tale])
+    least = promised_number(powered, event, name)
     missing = {
         n
         for g in stream["gaps"]
@@ -235,38 +273,39 @@ def check_stream(
     }
     assert not missing or min(missing) >= least, f"{name}: lost {missing}, promised {least}"
     for path, files in found.items():
-        known = [
-            k
-            for k in range(len(tale) + 1)
-            if without(contents(powered.kind, k)[path], missing) == without(files, missing)
-        ]
+        if powered.durability == "process":  # only what was flushed is promised
+            missing = {*range(least, int(seqs[-1]))} - {n for part in files for n in part}
+        stories = [without(contents(powered.kind, k)[path], missing) for k in range(len(tale) + 1)]
+        known = [k for k, told in enumerate(stories) if told == without(files, missing)]
         assert known, f"{path}: {files}, missing {missing}"
-        assert numbers[known[-1]] >= least, f"{path}: {files}, promised {least}"
+        assert seqs[known[-1]] >= least, f"{path}: {files}, promised {least}"
 
 
 def without(parts: list[list[int]], missing: set[int]) -> list[list[int]]:
     """The parts of a file, but not these samples."""
-    return [[n for n in part if n not in missing] for part in parts] if missing else parts
+    return [found for part in parts if (found := [n for n in part if n not in missing])] if missing else parts
 
 
 @pytest.mark.requires("strace")
+@pytest.mark.parametrize("kind", ["arrays", "film"])
 @pytest.mark.parametrize("durability", DURABILITY)
-def test_the_trace_tells_everything(recorded: Any, durability: str) -> None:
+def test_the_trace_tells_everything(recorded: Any, durability: str, kind: str) -> None:
     """The disk that the trace describes is, at the end, the one that there is."""
-    powered = recorded(durability, "arrays")
+    powered = recorded(durability, kind)
     assert powered.disk.tree() == powered.found
 
 
 @pytest.mark.requires("strace")
+@pytest.mark.parametrize(("kind", "rounds"), [("arrays", 40), ("film", 10)])
 @pytest.mark.parametrize("durability", DURABILITY)
 def test_after_a_loss_of_power_what_was_promised_is_there(
-    recorded: Any, rebooted: None, monkeypatch: pytest.MonkeyPatch, durability: str
+    recorded: Any, rebooted: None, monkeypatch: pytest.MonkeyPatch, durability: str, kind: str, rounds: int
 ) -> None:
     """Every output opens, has the samples that were durable, in order, each once, and nothing else."""
-    powered = recorded(durability, "arrays")
+    powered = recorded(durability, kind)
     for name, value in powered.environment.items():
         monkeypatch.setenv(name, value)
-    for seed in range(ROUNDS or 100):
+    for seed in range(ROUNDS or rounds):
         random = Random(f"{durability} {seed}")
         event = random.randrange(1, powered.disk.events + 1)
         powered.lose_power(event, random)
