@@ -390,8 +390,13 @@ class VideoRunner(FrameRunner):
         if not as_it_is:
             path = path.with_name(f"{path.stem}-joined{suffix}")
         if not part.path or path.exists():
+            index = ShotIndex(self._path("frames", part.number))
             if self.context.rebooted:
                 self._check_pieces(part)
+                frames = sum(piece["count"] for piece in part.details["pieces"] if piece["count"] > 0)
+                index.fill(frames, part.begin, int(part.details["first_seq"]))
+            index.sync()
+            index.close()
             if not as_it_is:
                 files.join(pieces, path, self._retimed or self._settings.fps, self._settings.title)
             part.details["video"] = self._describe(path, part.details["encoder"])
