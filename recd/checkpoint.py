@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
-from .log import sync_directory
+from .durable import Syncer
 
 _SLOT_BYTES: Final = 4096
 _HEAD: Final = struct.Struct("<IIQ")
@@ -34,7 +34,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
-        self._named = False  # whether the file's name is known to be durable
+        self._syncer = Syncer(path)
         self._generation = 0
         self._last: bytes | None = None
 
@@ -80,24 +80,9 @@ class Checkpoint:
         self._generation, self._last = generation, body
 
     def sync(self) -> None:
-        """Make the newest state durable.
-
-        Where ``fdatasync`` failed, the kernel may have dropped the slot and would report success the next
-        time: so the state is written again before it is asked again.
-        """
-        if self._fd < 0:
-            if not self.path.exists():
-                return
-            # what a worker before wrote may not be on the disk either
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            os.fdatasync(self._fd)
-        except OSError:
-            self._last = None
-            raise
-        if not self._named:
-            sync_directory(self.path.parent)
-            self._named = True
+        """Make the newest state durable; also what a worker before has written."""
+        if self._syncer.sync():
+            self.close()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -106,14 +106,14 @@ class DirectTrack(Track):
         wanted = min(max(self.end - ring.capacity_bytes // 2, self.flush_to), self.end)
         if self.frames.state == "failed":  # nobody else keeps them
             wanted = self.end
-        if ring.position < wanted and self._resting():
+        if ring.position < wanted and self.resting:
             return False
         did = ring.position < wanted
         try:
             while ring.position < wanted:
                 self._spill(ring)
         except OSError as e:  # what is safe is freed nevertheless
-            self._stall(e)
+            self.stall(e)
         else:
             self._wake_well(ring)
         return did
@@ -154,7 +154,7 @@ class DirectTrack(Track):
         try:
             self._sync_readers()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
         if ring is not None and seq is not None:
             ring.set_word("durable_seq", max(seq, ring.word("durable_seq")))

@@ -21,8 +21,7 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
-from .durable import sync_file
-from .log import sync_directory
+from .durable import Syncer
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Journal:
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
-        self._named = False  # whether the events' file has a durable name
+        self._syncer = Syncer(self._path)
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
@@ -138,16 +137,16 @@ class Journal:
 
     def sync(self) -> None:
         """Make events and totals durable."""
-        if self._path.exists():  # what a worker before wrote may not be on the disk either
-            sync_file(self._path)
-            if not self._named:
-                sync_directory(self._path.parent)
-                self._named = True
+        if self._syncer.sync():
+            self._let_go()
         self._checkpoint.sync()
 
     def close(self) -> None:
         """Let go of the files."""
         self._checkpoint.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

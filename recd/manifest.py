@@ -79,9 +79,16 @@ def stream_result(track: Track) -> dict[str, Any]:
             "backward_times", "nan_times",
         )},
         "gaps": gaps,
+        "stalls": stalls(track),
         "marks": journal.marks(events),
         "files": files,
     }  # fmt: skip
+
+
+def stalls(track: Track) -> dict[str, Any]:
+    """When the stream could not be stored; if it could not up to its end, that is over now."""
+    track.stalls.end()
+    return track.stalls.to_json()
 
 
 def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any]:

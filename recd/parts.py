@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from recd_client.options import SinkOptions
 
-from .durable import sync_file
+from .durable import Syncer, renew
 from .finisher import Job
 from .log import sync_directory
 
@@ -55,7 +55,9 @@ class PartsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._named = False  # whether the file's name is known to be durable
+        self._syncer = Syncer(path)
+        #: Parts whose files an ``fsync`` failed to make durable.
+        self.distrusted: set[int] = set()
         self.parts: dict[int, Part] = {}
         try:
             lines = path.read_bytes().splitlines()
@@ -81,24 +83,15 @@ class PartsFile:
         try:
             if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            if sync:
-                os.fdatasync(fd)
         finally:
             os.close(fd)
-        self.parts[part.number] = part
         if sync:
-            self._sync_name()
+            self.sync()
+        self.parts[part.number] = part
 
     def sync(self) -> None:
         """Make all lines durable."""
-        if self.parts:
-            sync_file(self._path)
-            self._sync_name()
-
-    def _sync_name(self) -> None:
-        if not self._named:
-            sync_directory(self._path.parent)
-            self._named = True
+        self._syncer.sync()
 
 
 @dataclass(frozen=True)
@@ -160,7 +153,14 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
     again after a kill at any point in between finds what was done.
     """
     if not part.path or part_path.exists():
-        part.sha256, part.bytes = hash_file(part_path, job.advance)
+        if part.number in parts.distrusted:
+            renew(part_path)
+            parts.distrusted.discard(part.number)
+        try:
+            part.sha256, part.bytes = hash_file(part_path, job.advance)
+        except OSError:
+            parts.distrusted.add(part.number)
+            raise
         if final.exists() and not replace:
             final = Naming(final).free().final
         sync_directory(part_path.parent)  # a rename of a name that was never durable may come to nothing

@@ -16,7 +16,7 @@ from typing import Final
 
 from recd_client.errors import CodecError
 
-from .durable import sync_file
+from .durable import Syncer
 from .finisher import Finisher, Job
 from .log import sync_directory
 from .video import codecs
@@ -75,7 +75,7 @@ class Pieces:
         self._now_ns = now_ns
         self._put = put
         self._rebooted = rebooted
-        self._named: set[str] = set()  # files whose names are known to be durable
+        self._syncers: dict[str, Syncer] = {}
         self.known: list[Piece] = []
         #: Whether ffmpeg takes no frame until its pipe can be written again.
         self.blocked = False
@@ -92,7 +92,7 @@ class Pieces:
     def begin(self, known: list[Piece]) -> None:
         """Another part runs from now on, of which these pieces are there."""
         self.known = known
-        self._named.clear()
+        self._syncers.clear()
         self._confirmed = 0
         self._moved_ns = self._now_ns()
 
@@ -297,12 +297,17 @@ class Pieces:
     def sync(self) -> None:
         """Make the files durable as they are now."""
         for piece in self.known:
-            path = Path(piece.path)
-            if path.exists():
-                sync_file(path)
-                if piece.path not in self._named:
-                    sync_directory(path.parent)
-                    self._named.add(piece.path)
+            syncer = self._syncers.setdefault(piece.path, Syncer(Path(piece.path)))
+            if syncer.distrusted and piece.count < 0:
+                raise OSError(errno.EIO, "its ffmpeg is being replaced, as the disk failed", piece.path)
+            try:
+                syncer.sync()
+            except OSError:
+                if (
+                    piece is self.known[-1]
+                ):  # the next one writes to a new file; this one is copied once it is counted
+                    self._lose()
+                raise
 
     def stop(self) -> None:
         """Ffmpeg completes its piece by itself; a later worker counts its frames and goes on."""

@@ -21,6 +21,7 @@ from recd_client.schema import Schema
 from .checkpoint import Checkpoint
 from .finisher import Finisher, Job, JobCancelledError
 from .parts import Naming, Part, PartsFile
+from .stalls import Stalls
 
 _RETRY_NS: Final = 500_000_000
 
@@ -91,6 +92,8 @@ class Runner(ABC):
         #: Makes the log durable; set by the track.
         self.sync_log: Callable[[], object] = lambda: None
         self._retry_at_ns = 0
+        #: The stream's, set by the track.
+        self.stalls = Stalls(context.directory / "stalls.json", context.now_ns)
         self._jobs: dict[int, Job] = {}
         # Handed to the finisher when the loop runs: by then a new name from the files of a worker before
         # is known.
@@ -106,7 +109,10 @@ class Runner(ABC):
             return did
         try:
             if self._step(log_end):
-                did, self.reason = True, ""
+                did = True
+                if self.reason:
+                    self.reason = ""
+                    self.stalls.end()
         except OSError as e:
             if isinstance(e, RecdError):
                 self._fail(e)
@@ -229,7 +235,7 @@ class Runner(ABC):
     def _stall(self, error: OSError) -> None:
         """Note why nothing can be stored now; it is tried again by itself."""
         reason = f"{error.strerror or error}: {error.filename or self.naming.final}"
-        if self.reason != reason:
+        if self.stalls.begin(reason):
             log.warning("%s: stalled: %s", self.naming.final, reason)
         self.state, self.reason = "stalled", reason
         self._retry_at_ns = self.context.now_ns() + _RETRY_NS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +51,7 @@ class LogRunner(Runner):
         self._opened = False
         self._saved_at_ns = 0
         self._sink_state: dict[str, Any] | None = None
+        self._distrusted = False  # whether a sync of the open file failed
         if context.rebooted:
             self._distrust_parts()
         self._go_back_to_safety()
@@ -202,6 +204,9 @@ class LogRunner(Runner):
     def _open_sink(self, sink: AppendSink) -> None:
         if not self._opened:
             path = self._path_of(self.part)
+            if self._distrusted:
+                sink.renew(path, self._sink_state)
+                self._distrusted = False
             sink.open(path, self._sink_state)
             self._opened = True
             if self.context.durable and sink.suffixes and self._sink_state is None:
@@ -243,7 +248,7 @@ class LogRunner(Runner):
             self.sync_log()
         if isinstance(self.sink, AppendSink):
             self._open_sink(self.sink)
-            self.sink.finish()
+            self._make_durable(self.sink.finish)
             self._opened = False
         part.end, part.state = self.position, "sealing"
         self.parts.put(part)
@@ -293,7 +298,7 @@ class LogRunner(Runner):
             self.sync_log()
         if isinstance(self.sink, AppendSink) and self._opened:
             if self.context.durable:
-                self.sink.sync()
+                self._make_durable(self.sink.sync)
             state = self.sink.state()
         part = {k: v for k, v in vars(self.part).items() if k != "details"}
         self.checkpoint.save({"position": self.position, "part": part, "sink": state})
@@ -305,14 +310,25 @@ class LogRunner(Runner):
         """See :class:`Runner`."""
         if self.over:
             return
-        if isinstance(self.sink, AppendSink):
-            if self._sink_state is not None:  # what a worker before wrote may not be on the disk either
-                self._open_sink(self.sink)
-            if self._opened:
-                self.sink.sync()
+        try:
+            if isinstance(self.sink, AppendSink):
+                if self._sink_state is not None:  # what a worker before wrote may not be on the disk either
+                    self._open_sink(self.sink)
+                if self._opened:
+                    self._make_durable(self.sink.sync)
+        except OSError:
+            self._go_back_to_safety()
+            raise
         self.parts.sync()
         self.save()
         self.checkpoint.sync()
+
+    def _make_durable(self, sync: Callable[[], object]) -> None:
+        try:
+            sync()
+        except OSError:
+            self._distrusted = True
+            raise
 
     def stop(self) -> None:
         """See :class:`Runner`."""

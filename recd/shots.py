@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .durable import sync_file
-from .log import sync_directory
+from .durable import Syncer
 from .source import Frame
 
 #: Where to read again to make this frame, what lies behind that record, and the sample. A repeated frame
@@ -52,7 +51,7 @@ class ShotIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
-        self._named = False  # whether the file's name is known to be durable
+        self._syncer = Syncer(path)
 
     def lines(self) -> NDArray[Any]:
         """All lines up to the first that is not whole, as a structured array."""
@@ -101,12 +100,9 @@ class ShotIndex:
             os.truncate(self.path, frames * _SIZE)
 
     def sync(self) -> None:
-        """Make the lines durable."""
-        if self.path.exists():  # what a worker before wrote may not be on the disk either
-            sync_file(self.path)
-            if not self._named:
-                sync_directory(self.path.parent)
-                self._named = True
+        """Make the lines durable; also those that a worker before has written."""
+        if self._syncer.sync():
+            self.close()
 
     def close(self) -> None:
         """Let go of the file."""

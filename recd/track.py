@@ -26,6 +26,7 @@ from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
 from .journal import Journal
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
+from .stalls import Stalls
 
 if TYPE_CHECKING:
     from .direct import FrameRunner
@@ -95,9 +96,10 @@ class Track:
         # Four segments within the limit, as only whole ones can be deleted.
         limit = store.spool_limit_bytes
         self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
-        for runner in runners:
-            runner.sync_log = self.log.sync
         self.journal = Journal(directory, schema)
+        self.stalls = Stalls(directory / "stalls.json", now_ns)
+        for runner in runners:
+            runner.sync_log, runner.stalls = self.log.sync, self.stalls
         self.state = "recording"
         self.reason = ""
         self.producer_gone = False
@@ -164,16 +166,19 @@ class Track:
             self._poison(ring, damage or e)
             return True
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
-        if damage is not None and not self._resting():
+        if damage is not None and not self.resting:
             self._poison(ring, damage)
         return did
 
     def _store(self, ring: RingConsumer, head: int) -> bool:
         """Move everything before ``head`` into the log."""
         owed = ring.free_position < self.log.end  # a sync failed after its chunk was in the log
-        if self._resting() or not (owed or ring.position < head):
+        if self.resting:
+            return False
+        if not (owed or ring.position < head):
+            self._wake_well(ring)
             return False
         self._free(ring)
         while ring.position < head:
@@ -215,7 +220,8 @@ class Track:
 
     def _wake_well(self, ring: RingConsumer) -> None:
         if self.state == "stalled":
-            log.warning("stream %s: stores again", self.name)
+            log.info("stream %s: stores again", self.name)
+            self.stalls.end()
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
@@ -300,7 +306,7 @@ class Track:
             if self.store.durability != "process" or self.frames is not None:
                 self._sync_readers()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
         else:
             self.log.trim(needed)
 
@@ -319,7 +325,7 @@ class Track:
         try:
             self.log.sync()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
         if self.ring is not None and self.frames is None and last is not None:
             self.ring.set_word("durable_seq", max(last.next_seq, self.ring.word("durable_seq")))
@@ -333,7 +339,7 @@ class Track:
             self._sync_readers()
             sync_directory(self.directory)
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
         return True
 
@@ -441,16 +447,20 @@ class Track:
             self.segment.close()
 
     # --- trouble -----------------------------------------------------------------------------------
-    def _resting(self) -> bool:
-        return self.state == "stalled" and self.now_ns() < self._retry_at_ns
+    @property
+    def resting(self) -> bool:
+        """Whether it is too early to try again what failed."""
+        return self.now_ns() < self._retry_at_ns
 
-    def _stall(self, error: OSError) -> None:
+    def stall(self, error: OSError) -> None:
         """Keep what is in the ring and try again soon; the ring's policy holds meanwhile."""
-        if self.state != "stalled":
-            log.warning("stream %s: cannot store: %s", self.name, error)
-        self.state = "stalled"
-        self.reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
+        reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
         self._retry_at_ns = self.now_ns() + _RETRY_NS
+        if self.stalls.begin(reason):
+            log.warning("stream %s: cannot store: %s", self.name, reason)
+        if self.state == "damaged":
+            return
+        self.state, self.reason = "stalled", reason
         if self.ring is not None:
             self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
             self.ring.set_error(error.strerror or type(error).__name__)

@@ -47,6 +47,7 @@ _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
+_END_AGAIN_NS: Final = 1_000_000_000
 MAX_STREAMS: Final = 4096
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,11 @@ class Worker:
             return
         self._looked_ns = now
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
-            self._end()
+            try:
+                self._end()
+            except OSError as e:  # tried again: a full disk has room some time
+                self._looked_ns = now + _END_AGAIN_NS
+                log.warning("the session's end cannot be written down: %s", e)
         if not self.client_gone and not process.is_alive(*self.client):
             log.info("session %s: its process is gone; finishing its files", self.store.session)
             self.client_gone = True
@@ -230,10 +235,14 @@ class Worker:
         """Write down the outcome of every track that is done, and let go of it."""
         did = False
         for name, track in list(self.tracks.items()):
-            if not track.finish():
+            if track.resting or not track.finish():
                 continue
-            result = manifest.stream_result(track)
-            self.store.put_result(name, result)
+            try:
+                result = manifest.stream_result(track)
+                self.store.put_result(name, result)
+            except OSError as e:
+                track.stall(e)
+                continue
             segment = track.segment
             self._finished_progress += track.progress + 1
             track.save()

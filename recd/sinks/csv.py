@@ -21,6 +21,7 @@ from recd_client.options import CSVFile, SinkOptions
 from recd_client.schema import Schema
 
 from ..batch import Batch
+from ..durable import renew
 from .base import AppendSink
 from .csv_rows import CSVRows, column_names, header_line
 from .names import TIMESTAMP, check_names
@@ -124,6 +125,20 @@ class CSVSink(AppendSink):
         except FileNotFoundError:
             return False
         return left == 0 and crc32 == state["crc32"]
+
+    def renew(self, path: Path, state: dict[str, Any] | None) -> None:
+        """See :class:`AppendSink`.
+
+        Raises
+        ------
+        OutputError
+            What can still be read of the old file is not what was written.
+        """
+        self.abandon()
+        if state is not None and not self.has(path, state):
+            raise OutputError(f"{path}: the disk lost what was written", "its samples are still in the log")
+        os.truncate(path, int(state["bytes"]) if state is not None else 0)
+        renew(path)
 
     def sync(self) -> None:
         """See :class:`AppendSink`."""
