@@ -25,6 +25,7 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
+from .durable import Syncer
 from .log import Missing
 
 #: Kind of the events that tell what readers of the log missed; no record of the client's.
@@ -99,6 +100,7 @@ class Journal:
         self._fd = -1
         self._opening = threading.Lock()
         self._missed: set[Missing] = set()
+        self._syncer = Syncer(self._path)
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
@@ -199,13 +201,16 @@ class Journal:
 
     def sync(self) -> None:
         """Make events and totals durable."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        if self._syncer.sync():
+            self._let_go()
         self._checkpoint.sync()
 
     def close(self) -> None:
         """Let go of the files."""
         self._checkpoint.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

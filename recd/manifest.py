@@ -64,7 +64,8 @@ def stream_result(track: Track) -> dict[str, Any]:
     files = [f for r in track.runners for f in r.files()]
     failed = [r for r in track.runners if r.state == "failed"]
     state, reason = "complete", ""
-    if track.ring_gone and not any(e["kind"] == "close" for e in events):
+    closed = any(e["kind"] == "close" for e in events) and attempted <= tally["samples"] + sum(lost.values())
+    if track.ring_gone and not closed:
         # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
         state = "truncated"
         reason = f"{track.ring_gone}: what was published after sample {tally['next_seq']} is lost"
@@ -98,6 +99,7 @@ def stream_result(track: Track) -> dict[str, Any]:
             "backward_times", "nan_times",
         )},
         "gaps": gaps,
+        "stalls": stalls(track),
         "marks": journal.marks(events),
         "files": files,
     }  # fmt: skip
@@ -124,6 +126,12 @@ def _take_off(tally: dict[str, Any], gaps: list[dict[str, Any]]) -> None:
     dropped = [g for g in gaps if g["cause"] == dropping.CAUSE]
     tally["samples"] -= sum(int(g["count"]) for g in dropped)
     tally["bytes"] -= sum(int(g["bytes"]) for g in dropped)
+
+
+def stalls(track: Track) -> dict[str, Any]:
+    """When the stream could not be stored; if it could not up to its end, that is over now."""
+    track.stalls.end()
+    return track.stalls.to_json()
 
 
 def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any]:

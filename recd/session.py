@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -33,6 +34,7 @@ from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
+from .durable import make_directories
 from .limits import Limits, check_descriptors, stream_descriptors
 from .log import sync_directory
 from .registry import MAIN_GROUP
@@ -126,7 +128,9 @@ class SessionStore:
             The directory cannot be made or written.
         """
         try:
-            self.path.mkdir(parents=True, mode=0o755)
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+            make_directories(self.path, 0o755)
             self.spec = spec
             write_json(self.path / "session.json", spec)
         except OSError as e:
@@ -168,11 +172,13 @@ class SessionStore:
     def remove(self) -> None:
         """Delete the session's working files, once the manifest tells everything.
 
-        Moved away first: a successor of a worker that dies here must not find half of them.
+        Moved away first: a successor of a worker that dies here must not find half of them, nor shall anybody finish
+        what a loss of power brings back.
         """
         old = self.path.with_name(f".{self.session}")
         with contextlib.suppress(OSError):
             os.rename(self.path, old)
+            sync_directory(old.parent)
         shutil.rmtree(old, ignore_errors=True)
         try:
             self.path.parent.rmdir()
@@ -246,7 +252,7 @@ class SessionStore:
     def _put_stream(self, spec: dict[str, Any]) -> None:
         path = self.stream_path(spec["stream"])
         try:
-            path.mkdir(exist_ok=True)
+            make_directories(path / "log")
             write_json(path / "stream.json", spec)
         except OSError as e:
             raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None

@@ -27,6 +27,7 @@ from .dropping import Dropper
 from .journal import DAMAGED, Journal, lost
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
+from .stalls import Stalls
 
 if TYPE_CHECKING:
     from .direct import FrameRunner
@@ -97,6 +98,9 @@ class Track:
         limit = store.spool_limit_bytes
         self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
         self.journal = Journal(directory, schema)
+        self.stalls = Stalls(directory / "stalls.json", now_ns)
+        for runner in runners:
+            runner.sync_log, runner.stalls = self.log.sync, self.stalls
         self.state = "recording"
         self.reason = ""
         self.producer_gone = False
@@ -174,16 +178,19 @@ class Track:
             self._poison(ring, damage or e)
             return True
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
-        if damage is not None and not self._resting():
+        if damage is not None and not self.resting:
             self._poison(ring, damage)
         return did
 
     def _store(self, ring: RingConsumer, head: int) -> bool:
         """Move everything before ``head`` into the log."""
         owed = ring.free_position < self.log.end  # a sync failed after its chunk was in the log
-        if self._resting() or not (owed or ring.position < head):
+        if self.resting:
+            return False
+        if not (owed or ring.position < head):
+            self._wake_well(ring)
             return False
         self._free(ring)
         while ring.position < head:
@@ -225,7 +232,8 @@ class Track:
 
     def _wake_well(self, ring: RingConsumer) -> None:
         if self.state == "stalled":
-            log.warning("stream %s: stores again", self.name)
+            log.info("stream %s: stores again", self.name)
+            self.stalls.end()
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
@@ -279,12 +287,12 @@ class Track:
         """Whether the log is what its readers should see."""
         if not self._dropper.pending:
             return True
-        if self._resting():
+        if self.resting:
             return False
         try:
             return self._dropper.finish()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
 
     def _pass_on_failure(self) -> None:
@@ -327,11 +335,12 @@ class Track:
             return
         try:
             self.journal.save()
-            if self.store.durability != "process":
+            # What a flush made durable in the log must not depend on a video that is not.
+            if self.store.durability != "process" or self.frames is not None:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
 
     @property
     def _told(self) -> int:
@@ -348,7 +357,7 @@ class Track:
         try:
             self.log.sync()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
         if self.ring is not None and self.frames is None and last is not None:
             self.ring.set_word("durable_seq", max(last.next_seq, self.ring.word("durable_seq")))
@@ -356,16 +365,19 @@ class Track:
 
     def sync_all(self) -> bool:
         """Make everything durable, the directory entries too; whether that worked."""
+        if not self.sync():  # first: no checkpoint may tell of what the log could lose
+            return False
         try:
             self.sync_readers()
             sync_directory(self.directory)
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
-        return self.sync()
+        return True
 
     def sync_readers(self) -> None:
         """Make what the readers of the log have, and know, durable."""
+        self.log.sync()
         for runner in self.runners:
             runner.sync()
         self.journal.save()
@@ -389,16 +401,12 @@ class Track:
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
-        if not self.drained or self._resting():
+        if not self.drained:
             return False
         for runner in self.runners:
             if runner.end_position is None:
                 runner.end(self.end, self._known_seq)
         return self._told >= self.log.end and all(r.over for r in self.runners)
-
-    def put_off(self, error: OSError) -> None:
-        """The outcome cannot be written down (disk full, ...): :meth:`finish` again, soon."""
-        self._stall(error)
 
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
@@ -470,16 +478,20 @@ class Track:
             self.segment.close()
 
     # --- trouble -----------------------------------------------------------------------------------
-    def _resting(self) -> bool:
-        return self.state == "stalled" and self.now_ns() < self._retry_at_ns
+    @property
+    def resting(self) -> bool:
+        """Whether it is too early to try again what failed."""
+        return self.now_ns() < self._retry_at_ns
 
-    def _stall(self, error: OSError) -> None:
+    def stall(self, error: OSError) -> None:
         """Keep what is in the ring and try again soon; the ring's policy holds meanwhile."""
-        if self.state != "stalled":
-            log.warning("stream %s: cannot store: %s", self.name, error)
-        self.state = "stalled"
-        self.reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
+        reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
         self._retry_at_ns = self.now_ns() + _RETRY_NS
+        if self.stalls.begin(reason):
+            log.warning("stream %s: cannot store: %s", self.name, reason)
+        if self.state == "damaged":
+            return
+        self.state, self.reason = "stalled", reason
         if self.ring is not None:
             self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
             self.ring.set_error(error.strerror or type(error).__name__)

@@ -48,6 +48,7 @@ _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
+_END_AGAIN_NS: Final = 1_000_000_000
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,6 @@ class Worker:
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._finished_progress = 0
-        self._end_put_off = False
         self._looked_ns = 0
         self._synced_ns = 0
         self._pace = Pace()
@@ -189,7 +189,11 @@ class Worker:
         self._looked_ns = now
         self.caution.look()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
-            self._end()
+            try:
+                self._end()
+            except OSError as e:  # tried again: a full disk has room some time
+                self._looked_ns = now + _END_AGAIN_NS
+                log.warning("the session's end cannot be written down: %s", e)
         if not self.client_gone and not process.is_alive(*self.client):
             log.info("session %s: its process is gone; finishing its files", self.store.session)
             self.client_gone = True
@@ -218,6 +222,7 @@ class Worker:
             time.monotonic_ns,
             self.store.spec["overwrite"] == "replace",
             self.rules.durability != "process",
+            spec["boot_id"] != process.boot_id().hex(),
         )
         options = [SinkOptions.from_json(s) for s in spec["sinks"]]
         frames: FrameRunner | None = None
@@ -257,13 +262,13 @@ class Worker:
         did = False
         for name, track in list(self.tracks.items()):
             self.caution.hold(name)
-            if not track.finish():
+            if track.resting or not track.finish():
                 continue
-            result = manifest.stream_result(track)
             try:
+                result = manifest.stream_result(track)
                 self.store.put_result(name, result)
             except OSError as e:
-                track.put_off(e)
+                track.stall(e)
                 continue
             if not result["complete"]:
                 self.spoilt[name] = manifest.stream_status(name, result)
@@ -287,13 +292,7 @@ class Worker:
                 return
             # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
             shm.unlink_session(self.tag, self.store.session)
-            try:
-                summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
-            except OSError as e:  # the disk is full: everything is there to do it again
-                if not self._end_put_off:
-                    log.warning("session %s: cannot be ended yet: %s", self.store.session, e)
-                self._end_put_off = True
-                return
+            summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
