@@ -11,7 +11,14 @@ import os
 import shutil
 from pathlib import Path
 
-from .log import sync_directory
+
+def sync_directory(path: Path) -> None:
+    """Make renames, new and deleted names in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def make_directories(path: Path, mode: int = 0o777) -> None:

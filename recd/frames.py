@@ -34,9 +34,10 @@ from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
 from .direct import FrameRunner
+from .durable import sync_directory
 from .finisher import Job
 from .fit import settings_of
-from .log import Missing, sync_directory
+from .log import Missing
 from .parts import Part, seal
 from .pieces import Piece, Pieces
 from .runner import SinkContext

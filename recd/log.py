@@ -23,6 +23,7 @@ from recd_client.schema import Schema
 
 from .batch import Batch
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo
+from .durable import sync_directory
 from .scan import Found, find, header_at, is_torn, scan
 
 #: When a segment is full and the next one begins.
@@ -423,12 +424,3 @@ class LogSource:
         if first_seq < next_seq:
             missing.append(Missing(at, self.end, first_seq, next_seq))
         return missing
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames, new and deleted names in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

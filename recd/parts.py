@@ -17,9 +17,8 @@ from typing import Any, Final
 
 from recd_client.options import SinkOptions
 
-from .durable import Syncer, renew
+from .durable import Syncer, renew, sync_directory
 from .finisher import Job
-from .log import sync_directory
 
 _BLOCK_BYTES: Final = 1 << 20
 

@@ -16,9 +16,8 @@ from typing import Final
 
 from recd_client.errors import CodecError
 
-from .durable import Syncer
+from .durable import Syncer, sync_directory
 from .finisher import Finisher, Job
-from .log import sync_directory
 from .video import codecs
 from .video.counting import count_listed, cut
 from .video.encoder import Encoder, kill_orphan, wait_gone

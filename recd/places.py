@@ -9,8 +9,7 @@ from pathlib import Path
 from recd_client.errors import OutputError, OutputExistsError
 from recd_client.options import SinkOptions
 
-from .durable import make_directories
-from .log import sync_directory
+from .durable import make_directories, sync_directory
 from .parts import Naming
 
 

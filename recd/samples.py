@@ -15,8 +15,9 @@ from recd_client.options import SinkOptions
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
 from .dropping import count_samples
+from .durable import sync_directory
 from .finisher import Job
-from .log import LogReader, LogSource, Missing, segments, sync_directory
+from .log import LogReader, LogSource, Missing, segments
 from .parts import Part, seal
 from .runner import Runner, SinkContext
 from .sinks.base import AppendSink, BuildSink

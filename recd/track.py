@@ -24,8 +24,9 @@ from recd_client.schema import Schema
 from .batch import RESET
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
 from .dropping import Dropper
+from .durable import sync_directory
 from .journal import DAMAGED, Journal, lost
-from .log import LogReader, LogWriter, sync_directory
+from .log import LogReader, LogWriter
 from .runner import Runner
 from .stalls import Stalls
 

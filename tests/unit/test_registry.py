@@ -85,9 +85,10 @@ def test_a_worker_that_died_too_often_is_tried_again_later(
     monkeypatch.setattr(nursery, "RETRY_FAILED_S", 0.0)
 
     async def die() -> None:
-        keeper, started = Nursery(tmp_path, Registry()), []
+        registry, started = Registry(), []
+        keeper = Nursery(tmp_path, registry)
         monkeypatch.setattr(keeper, "start", lambda session, group, *, crashed: started.append(crashed))
-        session = Session("s", "s", tmp_path, 1, 1, 0.0)
+        session = registry.sessions["s"] = Session("s", "s", tmp_path, 1, 1, 0.0)
         for _ in range(4):
             keeper._died(session, session.group("main"), 1, -9)
         keeper._died(session, session.group("main"), 1, -11)
