@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calls, drain, latency, loop, memory
+from benchmarks import calls, drain, latency, loop, memory, safety
 from benchmarks.daemon import Bench, own_daemon
 from benchmarks.results import Table, machine
 
@@ -30,6 +30,7 @@ GROUPS: dict[str, Callable[[Bench], list[Table]]] = {
     "latency": latency.measure,
     "memory": memory.measure,
     "loop": loop.measure,
+    "safety": safety.measure,
 }
 
 
