@@ -85,6 +85,7 @@ class Group:
     def join(self, handle: WorkerHandle) -> None:
         """A worker serves this group from now on."""
         self.handle = handle
+        self.failed = ""
         self.joined.set()
 
     def leave(self, pid: int) -> None:

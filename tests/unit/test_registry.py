@@ -78,6 +78,19 @@ def test_a_group_that_died_too_often_says_so_until_it_is_tried_again() -> None:
     assert asyncio.run(ask())["by"] == 6
 
 
+def test_a_worker_that_joins_makes_good_for_its_predecessors() -> None:
+    """One that outlived the last supervisor may join after others failed: then it is asked."""
+
+    async def ask() -> dict[str, Any]:
+        group = Group("main")
+        for _ in range(5):
+            group.may_restart()
+        group.join(handle(group, 6))
+        return await group.ask("status", 10.0)
+
+    assert asyncio.run(ask())["by"] == 6
+
+
 def test_a_worker_that_died_too_often_is_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
