@@ -119,8 +119,9 @@ class SessionStore:
         """
         try:
             self.path.mkdir(parents=True, mode=0o755)
-            self.spec = spec
-            write_json(self.path / "session.json", spec)
+            # Whoever finds it elsewhere knows that it was moved, and where its files are now.
+            self.spec = {**spec, "directory": str(self.directory)}
+            write_json(self.path / "session.json", self.spec)
         except OSError as e:
             raise OutputError(
                 f"cannot record into {self.directory}: {e.strerror}",
