@@ -261,6 +261,7 @@ def test_a_manifest_that_contradicts_itself_or_its_files_is_found(
     if key == "files":
         result = CliRunner().invoke(main, ["verify", str(run)])
         assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit)
         return
     assert any(what in f.what for f in bad(run)), bad(run)
 
