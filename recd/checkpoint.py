@@ -16,6 +16,8 @@ import zlib
 from pathlib import Path
 from typing import Any, Final
 
+from .durable import Syncer
+
 _SLOT_BYTES: Final = 4096
 _HEAD: Final = struct.Struct("<IIQ")
 
@@ -32,6 +34,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
+        self._syncer = Syncer(path)
         self._generation = 0
         self._last: bytes | None = None
 
@@ -77,9 +80,9 @@ class Checkpoint:
         self._generation, self._last = generation, body
 
     def sync(self) -> None:
-        """Make the newest state durable."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        """Make the newest state durable; also what a worker before has written."""
+        if self._syncer.sync():
+            self.close()
 
     def close(self) -> None:
         """Let go of the file."""

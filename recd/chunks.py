@@ -70,6 +70,11 @@ class ChunkInfo:
     step_last: int
     payload_bytes: int = 0
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether its samples were given up (:mod:`recd.dropping`): it only tells their numbers."""
+        return self.samples == 0 and self.next_seq > self.first_seq
+
     def pack(self) -> bytes:
         """The header's bytes."""
         v = tuple(vars(self).values())  # astuple would copy each of them, deeply
@@ -307,6 +312,6 @@ def _losses(payload: bytes) -> list[dict[str, object]]:
     for at in range(0, len(payload) - layout.LOSS_ENTRY.size + 1, layout.LOSS_ENTRY.size):
         entry = dict(zip(layout.LOSS_ENTRY_NAMES, layout.LOSS_ENTRY.unpack_from(payload, at), strict=True))
         code = int(entry["cause"])
-        entry["cause"] = layout.CAUSES[code] if code < len(layout.CAUSES) else "unknown"
+        entry["cause"] = layout.ALL_CAUSES[code] if code < len(layout.ALL_CAUSES) else "unknown"
         out.append(entry)
     return out

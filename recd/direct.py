@@ -111,14 +111,14 @@ class DirectTrack(Track):
         wanted = min(max(self.end - ring.capacity_bytes // 2, self.flush_to), self.end)
         if self.frames.state == "failed":  # nobody else keeps them
             wanted = self.end
-        if ring.position < wanted and self._resting():
+        if ring.position < wanted and self.resting:
             return False
         did = ring.position < wanted
         try:
             while ring.position < wanted:
                 self._spill(ring)
         except OSError as e:  # what is safe is freed nevertheless
-            self._stall(e)
+            self.stall(e)
         else:
             self._wake_well(ring)
         return did
@@ -144,11 +144,25 @@ class DirectTrack(Track):
         if position <= ring.free_position:
             return False
         if self.store.durability == "strict":
-            self.log.sync()
+            self.sync_readers()
         self.frames.release(position)
         self._freed.save({"position": position})
         ring.free(position)
-        ring.set_word("durable_seq", self._first_unsafe(ring))
+        if self.store.durability != "interval":
+            ring.set_word("durable_seq", self._first_unsafe(ring))
+        return True
+
+    def sync(self) -> bool:
+        """See :class:`~recd.track.Track`; what is in the video is not in the log."""
+        ring = self.ring
+        seq = None if ring is None or self.state == "damaged" else self._first_unsafe(ring)
+        try:
+            self.sync_readers()
+        except OSError as e:
+            self.stall(e)
+            return False
+        if ring is not None and seq is not None:
+            ring.set_word("durable_seq", max(seq, ring.word("durable_seq")))
         return True
 
     def _first_unsafe(self, ring: RingConsumer) -> int:

@@ -29,13 +29,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from recd_client.errors import OutputError
 from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
 from .direct import FrameRunner
 from .finisher import Job
 from .fit import settings_of
-from .log import Missing
+from .log import Missing, sync_directory
 from .parts import Part, seal
 from .pieces import Piece, Pieces
 from .runner import SinkContext
@@ -46,7 +47,7 @@ from .video.counting import is_complete
 
 _SLICE_FRAMES: Final = 4
 #: What is written down of a part for a successor, and tells users nothing.
-_PRIVATE: Final = ("pieces", "first_seq", "next_seq", "encoder", "video")
+_PRIVATE: Final = ("pieces", "first_seq", "next_seq", "seen_seq", "encoder", "video")
 
 
 class VideoRunner(FrameRunner):
@@ -70,16 +71,21 @@ class VideoRunner(FrameRunner):
         #: Another rate for the finished files, if one was asked for at the end.
         self._retimed: Fraction | None = None
         self._index = ShotIndex(self._path("frames", 0))
-        self._pieces = Pieces(self._settings, context.finisher, context.now_ns, self._put_part)
+        self._pieces = Pieces(
+            self._settings, context.finisher, context.now_ns, self._put_part, rebooted=context.rebooted
+        )
         #: Where the part ends and the number of the sample behind it, while ffmpeg completes its file.
         self._roll_to: tuple[int, int] | None = None
         self._astray = False  # whether a piece was counted, and this runner did not go back to its end yet
         self._fed = 0
+        self._seen = 0  # number behind the newest sample that ever was fed
         self._unsafe: deque[int] = deque()  # where to read again for each frame that does not decode yet
         self._frame: Frame | None = None  # the one being fed
         self._shot: Shot | None = None  # what is being fed for it
         self._last: Frame | None = None  # the one fed before, in case it must be repeated
         self._resume()
+        if not self._pieces.known:
+            self._pieces.prepare(self.naming.part_path(0).suffix)
 
     # --- where we are ----------------------------------------------------------------------------
     def _resume(self) -> None:
@@ -95,11 +101,27 @@ class VideoRunner(FrameRunner):
             self._begin_part(newest.number + 1, newest.end, int(newest.details["next_seq"]))
         else:
             self._begin_part(newest.number, newest.begin, int(newest.details["first_seq"]), fresh=False)
+            self._seen = int(newest.details.get("seen_seq", 0))
             self._pieces.begin([Piece(**p) for p in newest.details["pieces"]])
             if self._index.path.exists():
                 self._go_back()
             else:  # it was being thrown away, index first
                 self._pieces.drop()
+            if self.context.rebooted:
+                self._skip_discarded()
+
+    def _skip_discarded(self) -> None:
+        """Go on behind what was thrown away: with the ring, what says so is gone."""
+        places = [int(p.suffix.removeprefix(".discarded")) for p in self._discarded_paths()]
+        behind = max(places, default=0)
+        if behind > self.part.begin:
+            self._pieces.drop()
+            lines = ShotIndex(self._path("discarded", behind)).lines()
+            next_seq = int(lines["seq"][-1]) + 1 if len(lines) else self._first_seq
+            self._begin_part(self.part.number, behind, next_seq)
+
+    def _discarded_paths(self) -> Iterator[Path]:
+        return self.context.directory.glob(f"sink{self.index}.discarded*")
 
     def _begin_part(self, number: int, position: int, first_seq: int, *, fresh: bool = True) -> None:
         self.part = Part(number, position)
@@ -125,8 +147,16 @@ class VideoRunner(FrameRunner):
 
     def _go_back(self) -> None:
         """Go on behind the frames that decode; while an ffmpeg still writes, behind those of the others."""
-        lines = self._index.lines()[: self._pieces.counted]
+        lines = self._index.lines()
+        if len(lines) < self._pieces.counted:  # only a loss of power does that
+            self._index.fill(self._pieces.counted, self.part.begin, self._first_seq)
+            lines = self._index.lines()
+        if len(lines):
+            self._seen = max(self._seen, int(lines["seq"][-1]) + 1)
+        lines = lines[: self._pieces.counted]
         if not self._pieces.waiting:
+            with suppress(OSError):  # before the lines are gone that tell of frames which may be lost
+                self._put_part()
             self._index.cut(len(lines))
         self._forget()
         self._roll_to = None
@@ -149,6 +179,15 @@ class VideoRunner(FrameRunner):
     def needed(self) -> int:
         """See :class:`Runner`."""
         return self.safe
+
+    def may_drop(self, begin: int, end: int) -> bool:
+        """See :class:`Runner`; what ffmpeg has, or is being given, is kept until it decodes."""
+        busy = self.position if self._frame is None else self._frame.behind
+        return end <= self.safe or begin >= busy
+
+    def drop(self, begin: int, end: int) -> None:
+        """See :class:`Runner`."""
+        self.source.close()
 
     def release(self, position: int) -> None:
         """Keep no view of a record before ``position``: its memory is about to be overwritten."""
@@ -218,7 +257,10 @@ class VideoRunner(FrameRunner):
         if what is not None and self.source.damaged:
             self._miss(what.seq)
         if isinstance(what, Frame):
-            self._frame = what
+            if what.seq >= self._expected:
+                self._frame = what
+            else:  # it is in the film already: its line was lost with the power, and with it the place behind it
+                self.position = behind
             return
         if what is not None:
             self.note(what)
@@ -293,15 +335,16 @@ class VideoRunner(FrameRunner):
         return self._pieces.size_bytes >= split.amount
 
     # --- parts -----------------------------------------------------------------------------------
-    def _put_part(self) -> None:
+    def _put_part(self, *, sync: bool = False) -> None:
         """Write the running part down."""
         self.part.details = {
             "pieces": [asdict(p) for p in self._pieces.known],
             "first_seq": self._first_seq,
             "next_seq": self._expected,
             "encoder": self._pieces.encoder_name,
+            "seen_seq": self._seen,
         }
-        self.parts.put(self.part)
+        self.parts.put(self.part, sync=sync)
 
     def _roll(self, position: int, next_seq: int) -> None:
         """End the running part at ``position``; the next one begins when ffmpeg has completed its file."""
@@ -314,7 +357,10 @@ class VideoRunner(FrameRunner):
             return False
         part, self._expected = self.part, next_seq
         part.end, part.state = position, "sealing"
-        self._put_part()
+        if self.context.durable:  # it must not be told to be complete before it is so on the disk
+            self._index.sync()
+            self._pieces.sync()
+        self._put_part(sync=self.context.durable)
         self._complete.append(part)
         self._begin_part(part.number + 1, position, next_seq)
         return True
@@ -328,7 +374,9 @@ class VideoRunner(FrameRunner):
             if discarded.exists():
                 self._index.path.unlink()
             else:
+                self._index.sync()
                 self._index.path.rename(discarded)
+                sync_directory(discarded.parent)  # no loss of power brings it back without its frames
         self._pieces.drop()
         fresh = Part(self.part.number, behind)
         fresh.details = {"pieces": [], "first_seq": next_seq, "next_seq": next_seq, "encoder": None}
@@ -360,11 +408,26 @@ class VideoRunner(FrameRunner):
         if not as_it_is:
             path = path.with_name(f"{path.stem}-joined{suffix}")
         if not part.path or path.exists():
+            index = ShotIndex(self._path("frames", part.number))
+            if self.context.rebooted:
+                self._check_pieces(part)
+                frames = sum(piece["count"] for piece in part.details["pieces"] if piece["count"] > 0)
+                index.fill(frames, part.begin, int(part.details["first_seq"]))
+            index.sync()
+            index.close()
             if not as_it_is:
                 files.join(pieces, path, self._retimed or self._settings.fps, self._settings.title)
             part.details["video"] = self._describe(path, part.details["encoder"])
         seal(part, path, final, self.parts, replace=self.context.replace, job=job)
         self._remove_pieces(part)
+
+    def _check_pieces(self, part: Part) -> None:
+        """Refuse to finish a part of which a loss of power has taken something."""
+        for piece in part.details["pieces"]:
+            if piece["count"] > 0 and files.count_intact(Path(piece["path"])) < piece["count"]:
+                raise OutputError(
+                    f"{piece['path']} lost frames with the power", "see: recd info on its directory"
+                )
 
     def _describe(self, path: Path, encoder: str | None) -> dict[str, Any]:
         """What the manifest says of the video itself."""
@@ -403,7 +466,8 @@ class VideoRunner(FrameRunner):
 
     def tally(self, resets: Sequence[int]) -> dict[str, Any]:
         """Totals of a stream whose frames never were in the log, those that were discarded included."""
-        return tally_of(self._indexes(), self.context.schema.payload_bytes, resets)
+        tally = tally_of(self._indexes(), self.context.schema.payload_bytes, resets)
+        return {**tally, "next_seq": max(tally.get("next_seq", 0), self._seen)}
 
     def missing(self) -> list[Missing]:
         """See :class:`FrameRunner`."""
@@ -411,7 +475,7 @@ class VideoRunner(FrameRunner):
 
     def _indexes(self) -> Iterator[ShotIndex]:
         paths = [self._path("frames", number) for number in {*self.parts.parts, self.part.number}]
-        paths += self.context.directory.glob(f"sink{self.index}.discarded*")
+        paths += self._discarded_paths()
         return map(ShotIndex, paths)
 
     # --- checkpoints -------------------------------------------------------------------------------
@@ -422,6 +486,7 @@ class VideoRunner(FrameRunner):
         """Make index and part file durable as they are now."""
         self._index.sync()
         self._pieces.sync()
+        self.parts.sync()
 
     def stop(self) -> None:
         """Let ffmpeg complete its piece by itself; a later worker counts its frames and goes on."""

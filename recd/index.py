@@ -2,8 +2,8 @@
 
 An entry: ``{"session", "name", "directory", "started_unix_s", "ended_unix_s" (or null), "state":
 "live" | "finished" | "failed", "runtime_dir", "streams"}``. It only tells where a recording is; what is
-in it stands in its directory. So an entry may be lost or damaged and is then left out, never fatal, and
-nothing here waits for a disk.
+in it stands in its directory. So an entry may be damaged and is then left out, never fatal; but it is
+durable once it is written: after a loss of power nobody would look for the recording.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from recd_client.errors import OptionError
 
+from .durable import make_directories
+from .log import sync_directory
 from .paths import session_index_dir
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -36,11 +38,17 @@ def write(entry: dict[str, Any]) -> None:
         The index cannot be written.
     """
     path = _path(entry.get("session"))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    make_directories(path.parent, 0o700)
+    temporary = path.with_name(
+        f".{path.name}.new"
+    )  # one writer, the session's worker: no kill leaves a second
     try:
-        temporary.write_text(json.dumps(entry, indent=1) + "\n")
+        with temporary.open("w") as f:
+            f.write(json.dumps(entry, indent=1) + "\n")
+            f.flush()
+            os.fsync(f.fileno())
         temporary.replace(path)
+        sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -25,6 +25,7 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
+from .durable import Syncer
 from .log import Missing
 
 #: Kind of the events that tell what readers of the log missed; no record of the client's.
@@ -41,6 +42,7 @@ class Tally:
 
     samples: int = 0
     bytes: int = 0
+    first_seq: int | None = None
     next_seq: int = 0
     t_first: float | None = None
     t_last: float | None = None
@@ -56,8 +58,7 @@ class Tally:
         if not info.samples:
             return
         if self.samples == 0:
-            self.t_first, self.step_first = _number(info.t_first), info.step_first
-            self.mono_first_ns = info.mono_first_ns
+            self.begin_at(info)
         self.samples += info.samples
         self.bytes += info.payload_bytes
         self.next_seq = max(self.next_seq, info.next_seq)
@@ -65,6 +66,11 @@ class Tally:
         self.mono_last_ns = info.mono_last_ns
         self.backward_times += info.backward_times
         self.nan_times += info.nan_times
+
+    def begin_at(self, info: ChunkInfo) -> None:
+        """The first sample of all is that of this chunk."""
+        self.first_seq, self.mono_first_ns = info.first_seq, info.mono_first_ns
+        self.t_first, self.step_first = _number(info.t_first), info.step_first
 
 
 def _number(t: float | None) -> float | None:
@@ -94,6 +100,7 @@ class Journal:
         self._fd = -1
         self._opening = threading.Lock()
         self._missed: set[Missing] = set()
+        self._syncer = Syncer(self._path)
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
@@ -194,13 +201,16 @@ class Journal:
 
     def sync(self) -> None:
         """Make events and totals durable."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        if self._syncer.sync():
+            self._let_go()
         self._checkpoint.sync()
 
     def close(self) -> None:
         """Let go of the files."""
         self._checkpoint.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

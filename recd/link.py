@@ -22,8 +22,27 @@ from recd_client.errors import RecdError
 
 _RETRY_S: Final = 0.2
 _START_AFTER_S: Final = 0.6
+#: Where a service manager replaces a dead supervisor; one that a worker starts would be in its way.
+_START_AFTER_SERVICE_S: Final = 10.0
 
 log = logging.getLogger(__name__)
+
+
+class NoLink:
+    """Stands in for a supervisor when a worker works on its own: nobody asks, nobody listens."""
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """None, ever."""
+        return iter(())
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Nobody hears it."""
+
+    def leave(self, timeout_s: float) -> None:
+        """Nobody waits."""
+
+    def wait_hung_up(self, timeout_s: float) -> None:
+        """Nobody hangs up."""
 
 
 class Link:
@@ -46,6 +65,7 @@ class Link:
         self._lost_at: float | None = None
         self._tried_at = 0.0
         self._starter: subprocess.Popen[bytes] | None = None
+        self._start_after_s = _START_AFTER_SERVICE_S if os.environ.get("RECD_SERVICE") else _START_AFTER_S
 
     @property
     def connected(self) -> bool:
@@ -70,6 +90,14 @@ class Link:
         self._socket.setblocking(False)
         self._inbox.clear()
         self._lost_at = None
+
+    def join(self) -> None:
+        """Connect; if the supervisor died meanwhile, go on without one as after any of its deaths."""
+        try:
+            self.connect()
+        except (RecdError, OSError) as e:
+            log.warning("no supervisor yet: %s", e)
+            self._lost_at = time.monotonic()
 
     def requests(self) -> Iterator[dict[str, Any]]:
         """What the supervisor has asked since the last call."""
@@ -153,7 +181,7 @@ class Link:
             self.connect()
             log.info("joined the supervisor again")
         except (RecdError, OSError):
-            overdue = self._lost_at is not None and now - self._lost_at > _START_AFTER_S
+            overdue = self._lost_at is not None and now - self._lost_at > self._start_after_s
             if overdue and self._starter is None and self._path.parent.is_dir():
                 log.warning("starting a new supervisor")
                 self._starter = subprocess.Popen(

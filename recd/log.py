@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -210,6 +211,16 @@ class LogWriter:
             del self._sizes[begin]
             self._unsynced.discard(begin)
             self._distrusted.discard(begin)
+
+    def closed_segments(self) -> list[tuple[int, int]]:
+        """First and end position of every segment but the newest."""
+        return list(itertools.pairwise(self._begins))
+
+    def substitute(self, begin: int, path: Path) -> None:
+        """Put the file ``path`` in a segment's place."""
+        self._sizes[begin] = path.stat().st_size
+        os.rename(path, segment_path(self.directory, begin))
+        self._unsynced.add(begin)
 
     def has_before(self, position: int) -> bool:
         """Whether :meth:`trim` would delete anything."""

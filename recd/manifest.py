@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, index, journal, strict_json
+from . import __version__, dropping, index, journal, strict_json
 from .session import SessionStore, read_json, write_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def stream_result(track: Track) -> dict[str, Any]:
         tally["samples"] = untold - sum(told.values())
         if track.schema.fixed_size:
             tally["bytes"] = tally["samples"] * track.schema.payload_bytes
+    elif track.frames is None:
+        _take_off(tally, gaps)
     rest = {c: n - told.get(c, 0) for c, n in counters["lost"].items() if n > told.get(c, 0)}
     # More than can be missing at the end: their LOSS records were in the damage.
     hidden = min(max(sum(rest.values()) - (attempted - untold), 0), told.get(journal.DAMAGED, 0))
@@ -55,16 +57,22 @@ def stream_result(track: Track) -> dict[str, Any]:
             gap["count"], hidden = gap["count"] - known, hidden - known
             told[journal.DAMAGED] -= known
     for cause, count in rest.items():
-        gaps.append(
-            {"cause": cause, "count": count, "first_seq": min(untold, attempted - count),
-             "last_seq": attempted - 1, "bytes": None, "t_first": None, "t_last": None}
-        )  # fmt: skip
+        gaps.append(_gap(cause, count, min(untold, attempted - count), attempted - 1))
     gaps = [gap for gap in gaps if gap["count"]]
     lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
     lost = {c: n for c, n in lost.items() if n}
     files = [f for r in track.runners for f in r.files()]
     failed = [r for r in track.runners if r.state == "failed"]
     state, reason = "complete", ""
+    closed = any(e["kind"] == "close" for e in events) and attempted <= tally["samples"] + sum(lost.values())
+    if track.ring_gone and not closed:
+        # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
+        state = "truncated"
+        reason = f"{track.ring_gone}: what was published after sample {tally['next_seq']} is lost"
+        unknown = attempted - int(tally["samples"]) - sum(lost.values())
+        if unknown > 0:
+            lost["ring_gone"] = unknown
+            gaps.append(_gap("ring_gone", unknown, attempted - unknown, attempted - 1))
     if track.state == "damaged":
         state, reason = "damaged", track.reason
     elif failed:
@@ -79,6 +87,7 @@ def stream_result(track: Track) -> dict[str, Any]:
         "state": state,
         "reason": reason,
         "complete": state == "complete",
+        "finished": state in ("complete", "truncated"),
         "schema": track.schema.to_json(),
         "attempted": attempted,
         "skipped": counters["skipped"],
@@ -90,18 +99,61 @@ def stream_result(track: Track) -> dict[str, Any]:
             "backward_times", "nan_times",
         )},
         "gaps": gaps,
+        "stalls": stalls(track),
         "marks": journal.marks(events),
         "files": files,
     }  # fmt: skip
+
+
+def stream_status(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """What ``recd status`` says of a stream that has ended, from its result."""
+    lost = sum(result["lost"].values())
+    keys = ("state", "reason", "attempted", "lost", "skipped", "marks_lost", "blocked_s", "bytes")
+    return {
+        "stream": name,
+        **{k: result[k] for k in keys},
+        "written": result["attempted"] - lost,
+        "durable": result["samples"],
+        "buffered_bytes": 0,
+        "spooled_bytes": 0,
+        "capacity_bytes": 0,
+        "sinks": [],
+    }
+
+
+def _take_off(tally: dict[str, Any], gaps: list[dict[str, Any]]) -> None:
+    """Take samples that were counted and then given up off the totals."""
+    dropped = [g for g in gaps if g["cause"] == dropping.CAUSE]
+    tally["samples"] -= sum(int(g["count"]) for g in dropped)
+    tally["bytes"] -= sum(int(g["bytes"]) for g in dropped)
+
+
+def stalls(track: Track) -> dict[str, Any]:
+    """When the stream could not be stored; if it could not up to its end, that is over now."""
+    track.stalls.end()
+    return track.stalls.to_json()
+
+
+def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any]:
+    """A gap of which only the numbers are known."""
+    return {
+        "cause": cause,
+        "count": count,
+        "first_seq": first_seq,
+        "last_seq": last_seq,
+        **dict.fromkeys(("bytes", "t_first", "t_last")),
+    }
 
 
 def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     """Write the manifest, tell the index, clear the working files; returns the client's summary."""
     spec = store.spec
     streams: dict[str, Any] = {}
+    finished = True
     marks: dict[tuple[Any, ...], dict[str, Any]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
+        finished &= bool(result.pop("finished", False))
         for mark in result.pop("marks", []):
             # The same mark stands in every ring; streams that began later have fewer.
             marks.setdefault((mark["mono_ns"], mark["label"]), mark)
@@ -140,8 +192,8 @@ def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first
         path = manifest_path(store.directory, store.session)
         write_text(path, strict_json.text(manifest))
-    index.write(index_entry(store, "finished" if complete else "failed", ended_unix_s=time.time()))
-    if complete:
+    index.write(index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time()))
+    if finished:
         store.remove()
     return summary_of(manifest, path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ import multiprocess
 
 from recd_client.errors import WorkerError
 
-from .registry import EXIT_LOCKED, Group, Registry, Session
+from .registry import EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, Session
 
 #: What the fork server imports once, for all workers.
 _PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz", "recd.sinks.hdf5"]
@@ -47,11 +48,27 @@ class Nursery:
         self._context.set_forkserver_preload(_PRELOAD)
         forkserver.ensure_running()
 
-    def start(self, session: Session, group: Group, create: dict[str, Any] | None = None) -> None:
-        """Fork a worker for a group; it reports by joining. ``create`` describes a session to begin."""
+    def start(
+        self,
+        session: Session,
+        group: Group,
+        create: dict[str, Any] | None = None,
+        *,
+        crashed: bool = False,
+    ) -> None:
+        """Fork a worker for a group; it reports by joining.
+
+        Parameters
+        ----------
+        create : dict, optional
+            Describes a session to begin.
+        crashed : bool
+            The worker before it died by itself.
+        """
         child = self._context.Process(
             target=_work,
             args=(str(self._runtime), str(session.directory), session.session, group.name, create),
+            kwargs={"crashed": crashed},
             name=f"recd {session.name}/{group.name}",
         )
         child.start()
@@ -93,8 +110,10 @@ class Nursery:
                 WorkerError("the session's worker died while it began", "see the daemon's log")
             )
             self._registry.forget(session)
+        elif self._registry.sessions.get(session.session) is not session:
+            return  # it was refused: there is nothing to go on with
         elif group.ended or self.closed:
-            if all(g.ended for g in session.groups.values()):
+            if session.ended:
                 self._registry.forget(session)
         elif group.handle is not None:
             return  # another one, which outlived the last supervisor, serves the group
@@ -102,19 +121,26 @@ class Nursery:
             # Its holder will join, or die: look again then.
             asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._start_again, session, group)
         else:
-            log.warning("session %s: worker %d of group %s died", session.session, pid, group.name)
+            log.warning(
+                "session %s: worker %d of group %s died (%s)", session.session, pid, group.name, exit_code
+            )
+            # A SIGKILL comes from outside; of a worker that was adopted it is not known.
+            crashed = exit_code not in (None, 0, -signal.SIGKILL)
             if group.may_restart():
-                self.start(session, group)
+                self.start(session, group, crashed=crashed)
             else:
                 log.error("session %s: group %s: %s", session.session, group.name, group.failed)
+                later = asyncio.get_running_loop().call_later
+                later(RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
 
-    def _start_again(self, session: Session, group: Group) -> None:
+    def _start_again(self, session: Session, group: Group, *, crashed: bool = False) -> None:
         if group.handle is None and not group.ended and not self.closed:
-            self.start(session, group)
+            group.try_again()
+            self.start(session, group, crashed=crashed)
 
 
-def _work(*arguments: Any) -> None:
+def _work(*arguments: Any, **options: Any) -> None:
     """Body of a worker process; what it needs is imported there, not in the supervisor."""
     from .worker import main
 
-    main(*arguments)
+    main(*arguments, **options)

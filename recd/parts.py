@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from recd_client.options import SinkOptions
 
+from .durable import Syncer, renew
 from .finisher import Job
 from .log import sync_directory
 
@@ -57,6 +58,9 @@ class PartsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._syncer = Syncer(path)
+        #: Parts whose files an ``fsync`` failed to make durable.
+        self.distrusted: set[int] = set()
         self.parts: dict[int, Part] = {}
         try:
             lines = path.read_bytes().splitlines()
@@ -82,11 +86,15 @@ class PartsFile:
         try:
             if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            if sync:
-                os.fdatasync(fd)
         finally:
             os.close(fd)
+        if sync:
+            self.sync()
         self.parts[part.number] = part
+
+    def sync(self) -> None:
+        """Make all lines durable."""
+        self._syncer.sync()
 
 
 @dataclass(frozen=True)
@@ -148,9 +156,17 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
     again after a kill at any point in between finds what was done.
     """
     if not part.path or part_path.exists():
-        part.sha256, part.bytes = hash_file(part_path, job.advance)
+        if part.number in parts.distrusted:
+            renew(part_path)
+            parts.distrusted.discard(part.number)
+        try:
+            part.sha256, part.bytes = hash_file(part_path, job.advance)
+        except OSError:
+            parts.distrusted.add(part.number)
+            raise
         if final.exists() and not replace:
             final = Naming(final).free().final
+        sync_directory(part_path.parent)  # a rename of a name that was never durable may come to nothing
         part.path = str(final)
         parts.put(part, sync=True)
         os.rename(part_path, final)

@@ -16,10 +16,13 @@ from typing import Final
 
 from recd_client.errors import CodecError
 
+from .durable import Syncer
 from .finisher import Finisher, Job
+from .log import sync_directory
 from .video import codecs
-from .video.counting import cut
+from .video.counting import count_listed, cut
 from .video.encoder import Encoder, kill_orphan, wait_gone
+from .video.files import count_intact, keep_first
 from .video.settings import VideoSettings
 
 _HUNG_NS: Final = 20_000_000_000
@@ -54,6 +57,8 @@ class Pieces:
         Monotonic clock.
     put : callable
         Writes :attr:`known` down.
+    rebooted : bool
+        Whether power may have failed since the pieces were written.
     """
 
     def __init__(
@@ -62,11 +67,15 @@ class Pieces:
         finisher: Finisher,
         now_ns: Callable[[], int],
         put: Callable[[], None],
+        *,
+        rebooted: bool = False,
     ) -> None:
         self._settings = settings
         self._finisher = finisher
         self._now_ns = now_ns
         self._put = put
+        self._rebooted = rebooted
+        self._syncers: dict[str, Syncer] = {}
         self.known: list[Piece] = []
         #: Whether ffmpeg takes no frame until its pipe can be written again.
         self.blocked = False
@@ -83,6 +92,7 @@ class Pieces:
     def begin(self, known: list[Piece]) -> None:
         """Another part runs from now on, of which these pieces are there."""
         self.known = known
+        self._syncers.clear()
         self._confirmed = 0
         self._moved_ns = self._now_ns()
 
@@ -166,11 +176,15 @@ class Pieces:
         self._moved_ns = self._now_ns()
         return True
 
-    def _choose(self, suffix: str) -> str | None:
-        """The encoder for a part's first piece; None while it is being found out."""
+    def prepare(self, suffix: str) -> None:
+        """Begin to find an encoder out, before there is a frame for it."""
         if self._choice is None:
             self._choice = self._finisher.submit(lambda job: codecs.choose(self._settings, suffix))
-        if not self._choice.done.is_set():
+
+    def _choose(self, suffix: str) -> str | None:
+        """The encoder for a part's first piece; None while it is being found out."""
+        self.prepare(suffix)
+        if self._choice is None or not self._choice.done.is_set():
             return None
         if (error := self._choice.error) is not None:
             self._choice = None
@@ -250,7 +264,8 @@ class Pieces:
         piece = self.known[-1]
         if self._counting is None:
             if wait_gone(piece.pid, piece.ticks, 0):
-                self._counting = self._finisher.submit(lambda job: _count(Path(piece.path)))
+                count = _salvage if self._rebooted else _count
+                self._counting = self._finisher.submit(lambda job: count(Path(piece.path)))
             elif self._now_ns() - self._moved_ns > _HUNG_NS:
                 log.warning("%s: ffmpeg hangs; ending it", piece.path)
                 kill_orphan(piece.pid, piece.ticks)
@@ -275,14 +290,24 @@ class Pieces:
         if self._encoder is not None:
             self._encoder.kill()
             self._let_go(self._encoder)
+        for directory in {Path(piece.path).parent for piece in self.known}:
+            sync_directory(directory)  # the next piece has the name of the first: never these frames again
         self.begin([])
 
     def sync(self) -> None:
         """Make the files durable as they are now."""
         for piece in self.known:
-            if Path(piece.path).exists():
-                with open(piece.path, "rb") as f:
-                    os.fdatasync(f.fileno())
+            syncer = self._syncers.setdefault(piece.path, Syncer(Path(piece.path)))
+            if syncer.distrusted and piece.count < 0:
+                raise OSError(errno.EIO, "its ffmpeg is being replaced, as the disk failed", piece.path)
+            try:
+                syncer.sync()
+            except OSError:
+                if (
+                    piece is self.known[-1]
+                ):  # the next one writes to a new file; this one is copied once it is counted
+                    self._lose()
+                raise
 
     def stop(self) -> None:
         """Ffmpeg completes its piece by itself; a later worker counts its frames and goes on."""
@@ -294,3 +319,15 @@ class Pieces:
 def _count(path: Path) -> int:
     """Frames in a file whose ffmpeg is gone; half a frame at its end is cut off."""
     return cut(path) if path.exists() else 0
+
+
+def _salvage(path: Path) -> int:
+    """The same after a loss of power: some of the file's blocks may be missing, so each frame is decoded."""
+    count = _count(path)
+    if count == 0 or (good := count_intact(path)) >= count:
+        return count
+    log.warning("%s lost %d frames with the power", path, count - good)
+    if good:
+        keep_first(path, good)
+        return count_listed(path)
+    return 0

@@ -9,6 +9,8 @@ from pathlib import Path
 from recd_client.errors import OutputError, OutputExistsError
 from recd_client.options import SinkOptions
 
+from .durable import make_directories
+from .log import sync_directory
 from .parts import Naming
 
 
@@ -77,11 +79,18 @@ def take(parts: Iterable[Path]) -> None:
                 raise _being_written(path) from None
             raise OutputError(f"cannot make {path}: {e.strerror}", "choose another directory") from None
         made.append(path)
+    try:
+        for directory in {path.parent for path in made}:
+            sync_directory(directory)
+    except OSError as e:
+        raise OutputError(
+            f"cannot make files in {directory}: {e.strerror}", "choose another directory"
+        ) from None
 
 
 def _make_directory(final: Path) -> None:
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(final.parent)
     except OSError as e:
         raise OutputError(
             f"cannot make the directory of {final}: {e.strerror}", "choose another filename"

@@ -62,7 +62,7 @@ def is_manifest(path: Path) -> bool:
 
 def kept_sessions(directory: Path) -> list[str]:
     """Sessions whose working files are in this directory: they work, were interrupted, or lack something."""
-    return sorted(p.parent.name for p in (directory / HIDDEN).glob("*/session.json"))
+    return sorted(p.parent.name for p in (directory / HIDDEN).glob("[!.]*/session.json"))
 
 
 def lock_holder(lock: Path) -> int | None:

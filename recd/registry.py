@@ -18,9 +18,11 @@ from recd_client.errors import NoSuchSessionError, WorkerError
 MAIN_GROUP: Final = "main"
 #: Exit code of a worker that found its group served by another.
 EXIT_LOCKED: Final = 75
-#: A worker that dies so often within the window is not started again.
+#: A worker that dies so often within the window is not started again for a while.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
+#: When it is tried again: what killed it may be over, as a want of memory is.
+RETRY_FAILED_S: Final = 30.0
 #: How long after its timeout the answer to a poll may come.
 _GRACE_S: Final = 0.1
 #: How long a worker that is being started may take to join.
@@ -105,10 +107,18 @@ class Group:
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == _CRASHES and now - self._deaths[0] < _CRASH_WINDOW_S:
-            self.failed = f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s"
+            self.failed = (
+                f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s; "
+                f"the next try is {RETRY_FAILED_S:.0f} s later"
+            )
             self.joined.set()
             return False
         return True
+
+    def try_again(self) -> None:
+        """It is given another chance: whoever asks waits for its worker again."""
+        self.failed = ""
+        self.joined.clear()
 
     async def stop(self, deadline_s: float) -> str:
         """Ask the worker to put everything away; why it could not finish, ``""`` if it did."""
@@ -152,9 +162,11 @@ class Group:
         while True:
             try:
                 await asyncio.wait_for(self.joined.wait(), max(deadline - time.monotonic(), 0.01))
-                if self.failed or self.ended or self.handle is None:
-                    why = self.failed or ("it is finished" if self.ended else "no worker")
+                if self.failed or self.ended:
+                    why = self.failed or "it is finished"
                     raise WorkerError(f"group {self.name}: {why}", "see: recd status, and the daemon's log")
+                if self.handle is None:  # it joined, and died before this went on
+                    continue
                 return await asyncio.wait_for(
                     self.handle.ask(op, **fields), max(deadline - time.monotonic(), 0.01)
                 )
@@ -186,6 +198,11 @@ class Session:
     def group(self, name: str) -> Group:
         """The group of that name, made if need be."""
         return self.groups.setdefault(name, Group(name))
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything in it is finished."""
+        return all(group.ended for group in self.groups.values())
 
     def group_of(self, stream: Any) -> Group:
         """The group that serves a stream."""

@@ -22,6 +22,7 @@ from .checkpoint import Checkpoint
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
+from .stalls import Stalls
 
 _RETRY_NS: Final = 500_000_000
 
@@ -46,6 +47,8 @@ class SinkContext:
         Whether an existing file of the final name is replaced.
     durable : bool
         Whether no checkpoint may tell of what a loss of power could take back.
+    rebooted : bool
+        Whether power may have failed since the files were written.
     """
 
     directory: Path
@@ -55,6 +58,7 @@ class SinkContext:
     now_ns: Callable[[], int]
     replace: bool
     durable: bool = False
+    rebooted: bool = False
 
     @property
     def log_directory(self) -> Path:
@@ -90,7 +94,11 @@ class Runner(ABC):
         self.miss: Callable[[Missing], None] = lambda missing: None
         #: Numbers below this one were taken by the client, as far as is known when the stream ends.
         self.end_seq = 0
+        #: Makes the log durable; set by the track.
+        self.sync_log: Callable[[], object] = lambda: None
         self._retry_at_ns = 0
+        #: The stream's, set by the track.
+        self.stalls = Stalls(context.directory / "stalls.json", context.now_ns)
         self._jobs: dict[int, Job] = {}
         # Handed to the finisher when the loop runs: by then a new name from the files of a worker before
         # is known.
@@ -106,7 +114,10 @@ class Runner(ABC):
             return did
         try:
             if self._step(log_end):
-                did, self.reason = True, ""
+                did = True
+                if self.reason:
+                    self.reason = ""
+                    self.stalls.end()
         except OSError as e:
             if isinstance(e, RecdError):
                 self._fail(e)
@@ -140,6 +151,19 @@ class Runner(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Checkpoint and let go of everything; a later worker goes on."""
+
+    def may_drop(self, begin: int, end: int) -> bool:
+        """Whether this stretch of the log can be given up now, to make room (:mod:`recd.dropping`)."""
+        return True
+
+    def drop(self, begin: int, end: int) -> None:  # noqa: B027  - who reads on meets the loss by itself
+        """It is given up, though still there; doing this again changes nothing.
+
+        Raises
+        ------
+        OSError
+            That could not be written down.
+        """
 
     def waits_for(self) -> int:
         """Descriptor that must become writable before there is more to do; -1 if there is none."""
@@ -232,7 +256,7 @@ class Runner(ABC):
     def _stall(self, error: OSError) -> None:
         """Note why nothing can be stored now; it is tried again by itself."""
         reason = f"{error.strerror or error}: {error.filename or self.naming.final}"
-        if self.reason != reason:
+        if self.stalls.begin(reason):
             log.warning("%s: stalled: %s", self.naming.final, reason)
         self.state, self.reason = "stalled", reason
         self._retry_at_ns = self.context.now_ns() + _RETRY_NS

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from recd_client.errors import LogDamagedError
+from recd_client.errors import LogDamagedError, OutputError
 from recd_client.options import SinkOptions
 
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
+from .dropping import count_samples
 from .finisher import Job
-from .log import LogReader, LogSource, Missing
+from .log import LogReader, LogSource, Missing, segments, sync_directory
 from .parts import Part, seal
 from .runner import Runner, SinkContext
 from .sinks.base import AppendSink, BuildSink
 
 _SLICE_BYTES: Final = 128 << 10
 _CHECKPOINT_NS: Final = 250_000_000
+
+log = logging.getLogger(__name__)
 
 
 class LogRunner(Runner):
@@ -48,25 +53,63 @@ class LogRunner(Runner):
         self._opened = False
         self._saved_at_ns = 0
         self._sink_state: dict[str, Any] | None = None
+        self._distrusted = False  # whether a sync of the open file failed
+        if context.rebooted:
+            self._distrust_parts()
         self._go_back_to_safety()
+        if context.rebooted:
+            self._distrust_file()
 
     def _go_back_to_safety(self) -> None:
         """Take up where the newest checkpoint or the newest part ends, whichever is later."""
         known = self.parts.parts
         state = self.checkpoint.load()
         newest = max(known, default=-1)
-        if state and state["part"]["number"] > newest:
+        if state and state["part"]["number"] == newest + 1:
             self.part = Part(**state["part"])
             self.position, self._sink_state = state["position"], state["sink"]
             self._next_seq = state["next_seq"]
             self._opened = False
-        elif known:
+        elif known:  # the newest part was completed since, or its completion was lost with the power
             self._begin_part(newest + 1, known[newest].end, known[newest].next_seq)
         else:
             self._begin_part(0, 0, 0)
         self._safe = self.position
         self._astray = True
         self._stop_reading()
+
+    def _distrust_parts(self) -> None:
+        """Forget parts whose file a loss of power has taken, and those behind them: they are done again."""
+        known = self.parts.parts
+        for number in range(max(known, default=-1) + 1):
+            part = known.get(number)
+            gone = part is not None and part.state == "sealing" and not part.path and not self._has_file(part)
+            if part is None or gone:
+                for later in [n for n in known if n >= number]:
+                    del known[later]
+                self._complete = [p for p in self._complete if p.number < number]
+
+    def _has_file(self, part: Part) -> bool:
+        """Whether the file of a complete part is there, or is still to be built."""
+        return isinstance(self.sink, BuildSink) or not self.sink.suffixes or self._path_of(part).exists()
+
+    def _distrust_file(self) -> None:
+        """After a loss of power, a file that has not what was written is begun again, from the log."""
+        if not isinstance(self.sink, AppendSink) or self._sink_state is None:
+            return
+        path = self._path_of(self.part)
+        if not self.sink.has(path, self._sink_state):
+            log.warning("%s lost with the power what was written; writing it again", path)
+            self._begin_part(self.part.number, self.part.begin, self.part.first_seq)
+            self._safe = self.position
+            begins = segments(self.context.log_directory)
+            if begins and begins[0] > self.part.begin:
+                self._fail(
+                    OutputError(f"{path} lost with the power what was deleted from the log", "see: recd info")
+                )
+
+    def _path_of(self, part: Part) -> Path:
+        return self.naming.part_path(part.number)
 
     def _stop_reading(self) -> None:
         if self._reader is not None:
@@ -86,6 +129,24 @@ class LogRunner(Runner):
         if isinstance(self.sink, AppendSink):
             return self._safe
         return min([self.part.begin, *(p.begin for p in self.parts.parts.values() if p.state == "sealing")])
+
+    def may_drop(self, begin: int, end: int) -> bool:
+        """See :class:`Runner`; a file that is built from the log gives up its beginning, and nothing else."""
+        if isinstance(self.sink, AppendSink) or end <= self.needed:
+            return True
+        return begin <= self.part.begin == self.needed and end <= self.position
+
+    def drop(self, begin: int, end: int) -> None:
+        """See :class:`Runner`."""
+        self._stop_reading()
+        part = self.part
+        if isinstance(self.sink, BuildSink) and part.begin < end <= self.position:
+            count, size_bytes = count_samples(
+                self.context.log_directory, self.context.schema, part.begin, end
+            )
+            part.begin, part.samples = end, part.samples - count
+            part.bytes_logged -= size_bytes
+            self.save()
 
     @property
     def samples(self) -> int:
@@ -112,7 +173,9 @@ class LogRunner(Runner):
         if self.position < info.begin or (self._astray and self.position == info.begin):
             self._miss(info.begin, info.first_seq, damaged=self._reader.damaged)
         self._astray = False
-        if isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
+        if info.is_loss and self.position > info.begin:  # some of it was taken before it was given up
+            self.position, self._next_seq = info.end, info.next_seq
+        elif isinstance(self.sink, BuildSink) and self._fits_whole(chunk):
             self._count(info.samples, info.body_bytes, info.mono_first_ns)
             self._next_seq = max(self._next_seq, info.next_seq)
             self.position = info.end
@@ -179,8 +242,14 @@ class LogRunner(Runner):
 
     def _open_sink(self, sink: AppendSink) -> None:
         if not self._opened:
-            sink.open(self.naming.part_path(self.part.number), self._sink_state)
+            path = self._path_of(self.part)
+            if self._distrusted:
+                sink.renew(path, self._sink_state)
+                self._distrusted = False
+            sink.open(path, self._sink_state)
             self._opened = True
+            if self.context.durable and sink.suffixes and self._sink_state is None:
+                sync_directory(path.parent)
 
     def _event(self, event: Event, behind: int) -> None:
         label = event.data.get("label")
@@ -214,9 +283,11 @@ class LogRunner(Runner):
     def _roll(self) -> None:
         """End the running part here, and begin the next."""
         part = self.part
+        if self.context.durable:
+            self.sync_log()
         if isinstance(self.sink, AppendSink):
             self._open_sink(self.sink)
-            self.sink.finish()
+            self._make_durable(self.sink.finish)
             self._opened = False
         part.end, part.next_seq, part.state = self.position, self._next_seq, "sealing"
         self.parts.put(part)
@@ -277,9 +348,11 @@ class LogRunner(Runner):
     def save(self) -> None:
         """See :class:`Runner`."""
         state = self._sink_state
+        if self.context.durable:
+            self.sync_log()
         if isinstance(self.sink, AppendSink) and self._opened:
             if self.context.durable:
-                self.sink.sync()
+                self._make_durable(self.sink.sync)
             state = self.sink.state()
         part = {k: v for k, v in vars(self.part).items() if k != "details"}
         self.checkpoint.save(
@@ -293,13 +366,25 @@ class LogRunner(Runner):
         """See :class:`Runner`."""
         if self.over:
             return
-        if isinstance(self.sink, AppendSink):
-            if self._sink_state is not None:  # what a worker before wrote may not be on the disk either
-                self._open_sink(self.sink)
-            if self._opened:
-                self.sink.sync()
+        try:
+            if isinstance(self.sink, AppendSink):
+                if self._sink_state is not None:  # what a worker before wrote may not be on the disk either
+                    self._open_sink(self.sink)
+                if self._opened:
+                    self._make_durable(self.sink.sync)
+        except OSError:
+            self._go_back_to_safety()
+            raise
+        self.parts.sync()
         self.save()
         self.checkpoint.sync()
+
+    def _make_durable(self, sync: Callable[[], object]) -> None:
+        try:
+            sync()
+        except OSError:
+            self._distrusted = True
+            raise
 
     def stop(self) -> None:
         """See :class:`Runner`."""

@@ -15,10 +15,14 @@ from recd_client import control
 from recd_client.errors import LimitError, ProtocolError, RecdError, VersionMismatchError, to_wire
 
 from . import __version__
+from .limits import Limits
 
 _PEER: Final = struct.Struct("3i")
 _HELLO_TIMEOUT_S: Final = 10.0
-MAX_CONNECTIONS: Final = 4096
+#: Who comes while so many wait to be accepted is turned away by the kernel, and tries again.
+_BACKLOG: Final = 1024
+#: Connections beyond the limit that are still heard, to be told so.
+_UNHEARD: Final = 64
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +88,11 @@ class Server:
         The socket; the caller holds the daemon's lock, so one that is there is stale.
     handler : coroutine function
         ``(connection, request) -> reply``; an exception becomes an error reply.
+    limits : Limits
     """
 
-    def __init__(self, path: Path, handler: Handler) -> None:
+    def __init__(self, path: Path, handler: Handler, limits: Limits) -> None:
+        self._limits = limits
         self._path = path
         self._handler = handler
         self._server: asyncio.AbstractServer | None = None
@@ -101,8 +107,7 @@ class Server:
             sock.bind(str(self._path))
         finally:
             os.umask(old)
-        sock.listen(1024)
-        self._server = await asyncio.start_unix_server(self._serve, sock=sock)
+        self._server = await asyncio.start_unix_server(self._serve, sock=sock, backlog=_BACKLOG)
 
     async def stop(self) -> None:
         """Stop listening, end all connections, remove the socket."""
@@ -117,6 +122,8 @@ class Server:
         connection = Connection(reader, writer)
         self._connections.add(connection)
         try:
+            if len(self._connections) > self._limits.connections + _UNHEARD:
+                return
             if await self._welcome(connection):
                 while (request := await connection.receive()) is not None:
                     if connection.on_message is not None:
@@ -153,8 +160,8 @@ class Server:
                 f"{control.PROTOCOL_MAJOR}",
                 "install matching versions of recd and recd-client, then: recd restart",
             )
-        elif len(self._connections) > MAX_CONNECTIONS:
-            error = LimitError(f"{MAX_CONNECTIONS} connections are open", "close some clients")
+        else:
+            error = self._too_many()
         if error is not None:
             connection.send({"id": hello.get("id"), "ok": False, "error": to_wire(error)})
             await connection.drain()
@@ -170,6 +177,16 @@ class Server:
             }
         )
         return True
+
+    def _too_many(self) -> LimitError | None:
+        """Why no further connection is welcome; None if it is."""
+        try:
+            self._limits.check(
+                "connections", len(self._connections) - 1, 1, "connections", "close some clients"
+            )
+        except LimitError as e:
+            return e
+        return None
 
     async def _answer(self, connection: Connection, request: dict[str, Any]) -> None:
         try:

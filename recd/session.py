@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +22,7 @@ from typing import Any, Final
 
 from recd_client import layout, shm
 from recd_client.errors import (
+    LimitError,
     OptionError,
     OutputError,
     SchemaError,
@@ -31,18 +34,21 @@ from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
-from .log import sync_directory
+from .durable import make_directories, sync_directory
+from .limits import Limits, check_descriptors, stream_descriptors
 from .registry import MAIN_GROUP
 
 #: A ring holds some milliseconds of a loop that does nothing but write, seconds of any simulation: room
 #: for the pauses that a busy machine imposes on the worker. With many streams each gets less.
 ARRAY_RING_BYTES: Final = 8 << 20
 LEAST_ARRAY_RING_BYTES: Final = 1 << 20
-SESSION_ARRAY_RING_BYTES: Final = 128 << 20
+SESSION_RING_BYTES: Final = 128 << 20
 ARRAY_RING_RECORDS: Final = 64
 #: More than twice the frames that ffmpeg holds undecodable when it is saturated (up to 28 were seen): they
 #: are logged from half a ring on.
 FRAME_RING_RECORDS: Final = 64
+#: Small frames: room for what a loop without physics writes while the worker logs what ffmpeg cannot take.
+FRAME_RING_BYTES: Final = 32 << 20
 _LEAST_RECORDS: Final = 8
 
 
@@ -74,8 +80,11 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole, durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace a file as a whole, durably.
+
+    The same temporary name for all, as a file has one writer: what a kill leaves there, its successor takes.
+    """
+    temporary = path.with_name(f".{path.name}.new")
     with open(temporary, "w", encoding="utf-8") as f:
         f.write(text)
         f.flush()
@@ -118,11 +127,13 @@ class SessionStore:
             The directory cannot be made or written.
         """
         try:
-            self.path.mkdir(parents=True, mode=0o755)
-            # Whoever finds it elsewhere knows that it was moved, and where its files are now.
-            self.spec = {**spec, "directory": str(self.directory)}
-            write_json(self.path / "session.json", self.spec)
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+            make_directories(self.path, 0o755)
+            self.spec = spec
+            write_json(self.path / "session.json", spec)
         except OSError as e:
+            self.remove()  # half a session is none
             raise OutputError(
                 f"cannot record into {self.directory}: {e.strerror}",
                 "choose a directory that can be written: Recorder(dir=...)",
@@ -158,8 +169,16 @@ class SessionStore:
         return read_json(self.stream_path(name) / "rename.json")
 
     def remove(self) -> None:
-        """Delete the session's working files, once the manifest tells everything."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the session's working files, once the manifest tells everything.
+
+        Moved away first: a successor of a worker that dies here must not find half of them, nor shall anybody finish
+        what a loss of power brings back.
+        """
+        old = self.path.with_name(f".{self.session}")
+        with contextlib.suppress(OSError):
+            os.rename(self.path, old)
+            sync_directory(old.parent)
+        shutil.rmtree(old, ignore_errors=True)
         try:
             self.path.parent.rmdir()
         except OSError:
@@ -188,6 +207,11 @@ class SessionStore:
                 "choose another name",
             )
         others = self.streams()
+        limits = Limits.of()
+        limits.check(
+            "session_streams", len(others), 1, "streams per recording", "put values into one stream's fields"
+        )
+        check_descriptors(stream_descriptors(len(options)), f"stream {name!r}")
         taken = {f for s in others for f in s["finals"]}
         namings = [places.choose(self.directory, name, o, self.spec["overwrite"]) for o in options]
         for option, naming in zip(options, namings, strict=True):
@@ -211,7 +235,7 @@ class SessionStore:
             "boot_id": boot_id().hex(),
         }
         spec["doorbell"] = doorbell_name(tag, self.session, group)
-        segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others))
+        segment = self._make_ring(spec, schema, request.get("buffer_bytes"), len(others), limits, tag)
         try:
             self._put_stream(spec)
             # Last: a worker that dies before finds the stream as its successor does, and takes them over.
@@ -227,13 +251,15 @@ class SessionStore:
     def _put_stream(self, spec: dict[str, Any]) -> None:
         path = self.stream_path(spec["stream"])
         try:
-            path.mkdir(exist_ok=True)
+            make_directories(path / "log")
             write_json(path / "stream.json", spec)
         except OSError as e:
             raise OutputError(f"cannot write into {self.path}: {e.strerror}", "see: recd doctor") from None
 
-    def _make_ring(self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int) -> shm.Segment:
-        """Create the ring's segment; a default size shrinks to what /dev/shm has, an asked-for one does not."""
+    def _make_ring(
+        self, spec: dict[str, Any], schema: Schema, buffer_bytes: Any, others: int, limits: Limits, tag: str
+    ) -> shm.Segment:
+        """Create the ring's segment; a default size shrinks to what there is, an asked-for one does not."""
         record = layout.record_bytes(schema.payload_bytes)
         frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
         records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
@@ -244,15 +270,17 @@ class SessionStore:
                 )
             capacity = buffer_bytes
         else:
-            many = (others + 1) * ARRAY_RING_BYTES > SESSION_ARRAY_RING_BYTES
-            least = LEAST_ARRAY_RING_BYTES if many else ARRAY_RING_BYTES
+            usual = FRAME_RING_BYTES if frames else ARRAY_RING_BYTES
+            many = (others + 1) * usual > SESSION_RING_BYTES
+            least = LEAST_ARRAY_RING_BYTES if many else usual
             capacity = max(least, record * records)
         while True:
             # room for the reserve beside the records, in whole cache lines
             size = max(capacity + layout.CONTROL_RESERVE_BYTES, layout.MIN_CAPACITY_BYTES)
             size = (size + layout.ALIGN_BYTES - 1) // layout.ALIGN_BYTES * layout.ALIGN_BYTES
             try:
-                return shm.Segment.create(
+                limits.check_rings(tag, self.session, layout.segment_bytes(size))
+                segment = shm.Segment.create(
                     spec["ring"],
                     size,
                     {
@@ -262,10 +290,19 @@ class SessionStore:
                         "boot_id": boot_id(),
                     },
                 )
-            except SharedMemoryFullError:
+                try:
+                    limits.check_rings(tag, self.session, 0)  # again: others made rings at the same time
+                except LimitError:
+                    segment.unlink()
+                    segment.close()
+                    raise
+                return segment
+            except (SharedMemoryFullError, LimitError):
                 if buffer_bytes is not None or capacity // 2 < _LEAST_RECORDS * record:
                     raise
                 capacity //= 2
+            except FileExistsError:  # of a worker that died before it wrote the stream down: nobody uses it
+                shm.unlink_segment(spec["ring"])
 
 
 def is_direct(spec: dict[str, Any]) -> bool:

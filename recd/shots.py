@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .durable import Syncer
 from .source import Frame
 
 #: Where to read again to make this frame, what lies behind that record, and the sample. A repeated frame
 #: stands for the lost sample of that number; the rest of its line is that of the record behind the gap.
-_LINE: Final = struct.Struct("<QQQdqQQ")
+_LINE: Final = struct.Struct("<QQQdqQI")
+#: Behind each line its checksum: a loss of power may leave anything of the newest ones.
+_CRC: Final = struct.Struct("<I")
+_SIZE: Final = _LINE.size + _CRC.size
 _DTYPE: Final = np.dtype(
     [("position", "<u8"), ("behind", "<u8"), ("seq", "<u8"), ("t", "<f8"), ("step", "<i8"),
-     ("mono_ns", "<u8"), ("repeated", "<u8")]
+     ("mono_ns", "<u8"), ("repeated", "<u4"), ("crc32", "<u4")]
 )  # fmt: skip
 
 
@@ -45,34 +51,58 @@ class ShotIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
+        self._syncer = Syncer(path)
 
     def lines(self) -> NDArray[Any]:
-        """All whole lines, as a structured array."""
+        """All lines up to the first that is not whole, as a structured array."""
         try:
             raw = self.path.read_bytes()
         except FileNotFoundError:
             raw = b""
-        return np.frombuffer(raw[: len(raw) // _LINE.size * _LINE.size], _DTYPE)
+        lines = np.frombuffer(raw[: len(raw) // _SIZE * _SIZE], _DTYPE)
+        for i, crc32 in enumerate(lines["crc32"].tolist()):
+            if zlib.crc32(raw[i * _SIZE : i * _SIZE + _LINE.size]) != crc32:
+                return lines[:i]
+        return lines
 
     def put(self, number: int, shot: Shot, frame: Frame) -> None:
         """Write the line of frame ``number`` of the part, which is made of this record."""
         if self._fd < 0:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        line = _LINE.pack(
-            frame.begin, frame.behind, shot.seq, frame.t, frame.step, frame.mono_ns, shot.repeated
+        self._put(
+            number,
+            _LINE.pack(
+                frame.begin, frame.behind, shot.seq, frame.t, frame.step, frame.mono_ns, shot.repeated
+            ),
         )
-        if os.pwrite(self._fd, line, number * _LINE.size) < len(line):
+
+    def _put(self, number: int, line: bytes) -> None:
+        line += _CRC.pack(zlib.crc32(line))
+        if os.pwrite(self._fd, line, number * _SIZE) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def fill(self, frames: int, position: int, first_seq: int) -> None:
+        """There are lines for so many frames: of those that a loss of power has taken, only the number is known.
+
+        ``position`` and ``first_seq`` are the part's.
+        """
+        lines = self.lines()
+        if len(lines):
+            position, first_seq = place_behind(lines)[0], int(lines[0]["seq"])
+        if self._fd < 0:
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for number in range(len(lines), frames):
+            self._put(number, _LINE.pack(position, position, first_seq + number, math.nan, -1, 0, False))
 
     def cut(self, frames: int) -> None:
         """Forget all lines but the first ``frames``."""
         if self.path.exists():
-            os.truncate(self.path, frames * _LINE.size)
+            os.truncate(self.path, frames * _SIZE)
 
     def sync(self) -> None:
-        """Make the lines durable."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        """Make the lines durable; also those that a worker before has written."""
+        if self._syncer.sync():
+            self.close()
 
     def close(self) -> None:
         """Let go of the file."""

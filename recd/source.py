@@ -72,7 +72,8 @@ class RecordSource:
         if not chunk.is_whole():  # the numbers of what follows tell what is missing
             self.damaged = True
             return None, min(info.end, end)
-        return _record(chunk.body(), position - info.begin, position)
+        what, behind = _record(chunk.body(), position - info.begin, position)
+        return what, min(behind, info.end)  # a loss that stands for little is longer than what it replaces
 
     def _seek(self, position: int) -> Chunk | None:
         """The first chunk that ends behind ``position``."""

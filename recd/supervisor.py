@@ -7,13 +7,13 @@ never touches a sample or waits for a file. It can die: workers go on without it
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,14 +29,21 @@ from recd_client.errors import (
     from_wire,
 )
 
-from . import __version__, index, paths
+from . import __version__, index
+from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
+from .notify import Notifier
 from .nursery import Nursery
 from .registry import MAIN_GROUP, Registry, Session, WorkerHandle, new_session_id
 from .server import Connection, Server
 
-MAX_SESSIONS: Final = 1024
+#: What SIGTERM gives the workers; ``recd stop`` says it itself.
+STOP_DEADLINE_S: Final = 10.0
+#: What the daemon may take beyond a deadline, at most.
+STOP_GRACE_S: Final = 15.0
 _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
+#: An attach waits no longer than this for the worker of a new video.
+_WORKER_UP_S: Final = 1.0
 _DURABILITY: Final = ("process", "interval", "strict")
 _OVERWRITE: Final = ("error", "replace", "number")
 
@@ -50,12 +57,18 @@ class Supervisor:
     ----------
     runtime : Path
         The runtime directory, ours alone.
+    notifier : Notifier
+        The service manager's ear.
+    limits : Limits
     """
 
-    def __init__(self, runtime: Path) -> None:
+    def __init__(self, runtime: Path, notifier: Notifier, limits: Limits) -> None:
         self.runtime = runtime
+        self.notifier = notifier
+        self.limits = limits
+        self._attaching = 0
         self.registry = Registry()
-        self.server = Server(runtime / "recd.sock", self.handle)
+        self.server = Server(runtime / "recd.sock", self.handle, limits)
         self.started_unix_s = time.time()
         self.nursery = Nursery(runtime, self.registry)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -161,8 +174,12 @@ class Supervisor:
         return await operation[op](connection, request)
 
     async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        if self.nursery.closed or len(self.registry.sessions) >= MAX_SESSIONS:
-            raise LimitError(f"at most {MAX_SESSIONS} sessions, none while stopping", "see: recd status")
+        if self.nursery.closed:
+            raise LimitError("the daemon is stopping: no new sessions", "try again in a moment")
+        there = sum(not session.ended for session in self.registry.sessions.values())
+        self.limits.check("sessions", there, 1, "recordings", "end some: recd status")
+        self.limits.check_metadata(request.get("metadata"))
+        check_descriptors(SESSION_DESCRIPTORS, "a recording")
         for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
             if request.get(field) not in allowed:
                 raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
@@ -181,6 +198,7 @@ class Supervisor:
             "name": name,
             "client_pid": connection.pid,
             "client_ticks": ticks,
+            "directory": str(directory),
             "runtime_dir": str(self.runtime),
             "boot_id": process.boot_id().hex(),
             "recd": __version__,
@@ -207,12 +225,22 @@ class Supervisor:
 
     async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
-        reply = _unpack(await session.group(MAIN_GROUP).ask("attach", **_fields(request)))
+        if request["stream"] not in session.streams:
+            there = self._attaching + sum(len(s.streams) for s in self.registry.sessions.values())
+            self.limits.check("streams", there, 1, "streams of all recordings", "end recordings")
+        self._attaching += 1
+        try:
+            reply = _unpack(await session.group(MAIN_GROUP).ask("attach", **_fields(request)))
+        finally:
+            self._attaching -= 1
         group_name = str(reply["group"])
         session.streams[str(request["stream"])] = group_name
         if group_name != MAIN_GROUP and group_name not in session.groups:
-            # The ring is there: the client may write while the worker comes up.
-            self.nursery.start(session, session.group(group_name))
+            group = session.group(group_name)
+            self.nursery.start(session, group)
+            # The ring is there, but a loop that runs faster than time fills it before the worker is up.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(group.joined.wait(), _WORKER_UP_S)
         return reply
 
     async def _flush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -274,6 +302,7 @@ class Supervisor:
                 "protocol": [PROTOCOL_MAJOR, PROTOCOL_MINOR],
                 "runtime_dir": str(self.runtime),
                 "started_unix_s": self.started_unix_s,
+                "limits": asdict(self.limits),
             },
             "sessions": sessions,
         }
@@ -314,6 +343,8 @@ class Supervisor:
     async def stop_workers(self, deadline_s: float) -> dict[str, Any]:
         """Ask all workers to put everything away; tells what they could not finish."""
         self.nursery.closed = True
+        extend_us = int((deadline_s + STOP_GRACE_S) * 1e6)
+        self.notifier.tell(STOPPING=1, EXTEND_TIMEOUT_USEC=extend_us)
         finished: list[str] = []
         unfinished: list[dict[str, str]] = []
 
@@ -338,6 +369,8 @@ class Supervisor:
             loop.add_signal_handler(signum, self._on_signal)
         await self.server.start()
         ready()
+        self.notifier.tell(READY=1, STATUS=self._summary())
+        self._in_background(self.notifier.keep_telling(self._summary))
         log.info("recd %s is ready, pid %d, socket %s", __version__, os.getpid(), self.runtime / "recd.sock")
         self.nursery.warm_up()
         self.adopt()
@@ -350,14 +383,22 @@ class Supervisor:
             return
 
         async def stop() -> None:
-            outcome = await self.stop_workers(10.0)
+            outcome = await self.stop_workers(STOP_DEADLINE_S)
             for entry in outcome["unfinished"]:
                 log.warning("left for the next start: %s", entry)
             self.stopped.set()
 
-        task = asyncio.get_running_loop().create_task(stop())
-        self._tasks.add(task)
+        self._in_background(stop())
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)  # the loop itself would let it be collected
         task.add_done_callback(self._tasks.discard)
+
+    def _summary(self) -> str:
+        """How it stands, in a line."""
+        doing = "finishing" if self.nursery.closed else "recording"
+        return f"{doing} {len(self.registry.sessions)} sessions"
 
 
 def _bell(name: str) -> Callable[[], object]:
@@ -420,46 +461,3 @@ async def _summary(session_id: str) -> dict[str, Any]:
         raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls --all")
 
     return await asyncio.to_thread(read)
-
-
-def run(*, ready_fd: int | None) -> int:
-    """Be the daemon of this runtime directory until stopped; the foreground body of ``recd start``.
-
-    Writes ``ready`` to ``ready_fd`` once the socket answers, or ``running <pid>`` when another daemon
-    holds the lock. Does not return to a caller that has threads or children to look after: the process
-    is the daemon.
-    """
-    runtime = paths.ensure_runtime_dir()
-
-    def tell(message: str) -> None:
-        if ready_fd is not None:
-            os.write(ready_fd, message.encode() + b"\n")
-            os.close(ready_fd)
-
-    lock = os.open(paths.lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "0"
-        tell(f"running {pid}")
-        return 0
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    logging.basicConfig(
-        level=os.environ.get("RECD_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s supervisor: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    os.environ["RECD_RUNTIME_DIR"] = str(runtime)
-    # Workers move bytes; a pool of BLAS threads per worker would only cost memory and wake-ups.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-
-    async def serve() -> None:
-        await Supervisor(runtime).run(lambda: tell("ready"))
-
-    asyncio.run(serve())
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)  # workers that outlive their deadline must not hold the daemon's exit up

@@ -23,9 +23,11 @@ from recd_client.schema import Schema
 
 from .batch import RESET
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
+from .dropping import Dropper
 from .journal import DAMAGED, Journal, lost
 from .log import LogReader, LogWriter, sync_directory
 from .runner import Runner
+from .stalls import Stalls
 
 if TYPE_CHECKING:
     from .direct import FrameRunner
@@ -96,6 +98,9 @@ class Track:
         limit = store.spool_limit_bytes
         self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
         self.journal = Journal(directory, schema)
+        self.stalls = Stalls(directory / "stalls.json", now_ns)
+        for runner in runners:
+            runner.sync_log, runner.stalls = self.log.sync, self.stalls
         self.state = "recording"
         self.reason = ""
         self.producer_gone = False
@@ -106,6 +111,10 @@ class Track:
         self._journal_reader: LogReader | None = None
         self._journal_chunk: Chunk | None = None
         self._space_checked_ns = 0
+        #: Why there is no ring any more, if that is so.
+        self.ring_gone = ""
+        #: Whether the oldest samples in a full log make room for the newest.
+        self.drops_oldest = False
         #: End of what can be read: of the log, or of the ring when frames go straight from it.
         self.end = self._first_position()
         self.ring = self._take_ring(self.end)
@@ -113,6 +122,7 @@ class Track:
         self._known_seq = max(self.journal.tally.next_seq, self.log.cut.next_seq if self.log.cut else 0)
         for runner in runners:
             runner.miss = self.journal.miss
+        self._dropper = Dropper(self)
 
     def _first_position(self) -> int:
         """Where the ring is read on; everything before was freed, or is safe and can be.
@@ -168,16 +178,19 @@ class Track:
             self._poison(ring, damage or e)
             return True
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
-        if damage is not None and not self._resting():
+        if damage is not None and not self.resting:
             self._poison(ring, damage)
         return did
 
     def _store(self, ring: RingConsumer, head: int) -> bool:
         """Move everything before ``head`` into the log."""
         owed = ring.free_position < self.log.end  # a sync failed after its chunk was in the log
-        if self._resting() or not (owed or ring.position < head):
+        if self.resting:
+            return False
+        if not (owed or ring.position < head):
+            self._wake_well(ring)
             return False
         self._free(ring)
         while ring.position < head:
@@ -219,7 +232,8 @@ class Track:
 
     def _wake_well(self, ring: RingConsumer) -> None:
         if self.state == "stalled":
-            log.warning("stream %s: stores again", self.name)
+            log.info("stream %s: stores again", self.name)
+            self.stalls.end()
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
@@ -234,6 +248,8 @@ class Track:
         limit = self.store.spool_limit_bytes
         # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
         if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
+            if self.drops_oldest and self._dropper.make_room():
+                return
             raise OSError(errno.EDQUOT, f"spool_limit of {limit} bytes reached", str(self.log.directory))
         now = self.now_ns()
         if now - self._space_checked_ns < _LOOK_AT_DISK_NS:
@@ -244,6 +260,8 @@ class Track:
         reserve = min(self.store.reserve_bytes, st.f_blocks * st.f_frsize // 20)
         if st.f_bavail * st.f_frsize < reserve:
             self._space_checked_ns = 0
+            if self.drops_oldest and self._dropper.make_room():
+                return
             raise OSError(
                 errno.ENOSPC,
                 f"less than {reserve / 1e6:.0f} MB of disk left",
@@ -253,6 +271,8 @@ class Track:
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
         """Let the journal and each sink take a slice, calling ``between`` after each; whether any did."""
+        if not self._finish_dropping():
+            return False
         did = self._advance_journal()
         for runner in self.runners:
             if runner.advance(self.end):
@@ -262,6 +282,18 @@ class Track:
             self._trim()
         self._pass_on_failure()
         return did
+
+    def _finish_dropping(self) -> bool:
+        """Whether the log is what its readers should see."""
+        if not self._dropper.pending:
+            return True
+        if self.resting:
+            return False
+        try:
+            return self._dropper.finish()
+        except OSError as e:
+            self.stall(e)
+            return False
 
     def _pass_on_failure(self) -> None:
         """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
@@ -286,6 +318,16 @@ class Track:
         self._journal_chunk = None
         return True
 
+    def read_journal_to(self, position: int) -> bool:
+        """Let the journal count everything before ``position``, and forget the chunk behind; whether it could."""
+        while self.frames is None and self.journal.position < position:
+            if not self._advance_journal():
+                return False
+        if self._journal_reader is not None:
+            self._journal_reader.close()
+        self._journal_reader = self._journal_chunk = None
+        return True
+
     def _trim(self) -> None:
         """Delete the log's segments that nobody needs any more."""
         needed = min([self._told, *(r.needed for r in self.runners)])
@@ -293,12 +335,12 @@ class Track:
             return
         try:
             self.journal.save()
-            if self.store.durability != "process":
-                self._sync_readers()
-        except OSError as e:
-            self._stall(e)
-        else:
+            # What a flush made durable in the log must not depend on a video that is not.
+            if self.store.durability != "process" or self.frames is not None:
+                self.sync_readers()
             self.log.trim(needed)
+        except OSError as e:
+            self.stall(e)
 
     @property
     def _told(self) -> int:
@@ -315,7 +357,7 @@ class Track:
         try:
             self.log.sync()
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
         if self.ring is not None and self.frames is None and last is not None:
             self.ring.set_word("durable_seq", max(last.next_seq, self.ring.word("durable_seq")))
@@ -323,15 +365,19 @@ class Track:
 
     def sync_all(self) -> bool:
         """Make everything durable, the directory entries too; whether that worked."""
+        if not self.sync():  # first: no checkpoint may tell of what the log could lose
+            return False
         try:
-            self._sync_readers()
+            self.sync_readers()
             sync_directory(self.directory)
         except OSError as e:
-            self._stall(e)
+            self.stall(e)
             return False
-        return self.sync()
+        return True
 
-    def _sync_readers(self) -> None:
+    def sync_readers(self) -> None:
+        """Make what the readers of the log have, and know, durable."""
+        self.log.sync()
         for runner in self.runners:
             runner.sync()
         self.journal.save()
@@ -375,7 +421,7 @@ class Track:
             }
         ring = self.ring
         damaged = lost(self.journal.events()).get(DAMAGED) if self.journal.damaged else None
-        by_cause = {c: n for c in layout.CAUSES if (n := ring.word(f"lost_{c}_count"))}
+        by_cause = {c: n for c in layout.ALL_CAUSES if (n := ring.word(f"lost_{c}_count"))}
         return {
             "attempted": ring.word("next_seq"),
             "lost": {**by_cause, DAMAGED: damaged} if damaged else by_cause,
@@ -432,16 +478,20 @@ class Track:
             self.segment.close()
 
     # --- trouble -----------------------------------------------------------------------------------
-    def _resting(self) -> bool:
-        return self.state == "stalled" and self.now_ns() < self._retry_at_ns
+    @property
+    def resting(self) -> bool:
+        """Whether it is too early to try again what failed."""
+        return self.now_ns() < self._retry_at_ns
 
-    def _stall(self, error: OSError) -> None:
+    def stall(self, error: OSError) -> None:
         """Keep what is in the ring and try again soon; the ring's policy holds meanwhile."""
-        if self.state != "stalled":
-            log.warning("stream %s: cannot store: %s", self.name, error)
-        self.state = "stalled"
-        self.reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
+        reason = f"{error.strerror or error}: {error.filename or self.log.directory}"
         self._retry_at_ns = self.now_ns() + _RETRY_NS
+        if self.stalls.begin(reason):
+            log.warning("stream %s: cannot store: %s", self.name, reason)
+        if self.state == "damaged":
+            return
+        self.state, self.reason = "stalled", reason
         if self.ring is not None:
             self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
             self.ring.set_error(error.strerror or type(error).__name__)

@@ -15,12 +15,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from recd_client import process, shm
 from recd_client.errors import (
-    LimitError,
     NoSuchSessionError,
     OptionError,
     ProtocolError,
@@ -31,15 +31,16 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 
-from . import __version__, fit, index, manifest, places, sinks
+from . import __version__, caution, fit, index, manifest, places, sinks
+from .caution import Caution
 from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
-from .link import Link
+from .link import Link, NoLink
 from .pace import Pace
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .session import GroupLock, SessionStore, doorbell_name
+from .session import GroupLock, SessionStore, doorbell_name, read_json
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
@@ -47,7 +48,7 @@ _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
 _SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
-MAX_STREAMS: Final = 4096
+_END_AGAIN_NS: Final = 1_000_000_000
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,22 @@ class Worker:
         The daemon's runtime directory.
     store : SessionStore
     group : str
+    lock : GroupLock
+        Held, for as long as the worker lives.
+    link : Link or NoLink
+    crashed : bool
+        The worker before this one died by itself.
     """
 
-    def __init__(self, runtime: Path, store: SessionStore, group: str, lock: GroupLock) -> None:
-        self.runtime = runtime
+    def __init__(
+        self,
+        runtime: Path,
+        store: SessionStore,
+        group: str,
+        lock: GroupLock,
+        link: Link | NoLink,
+        crashed: bool = False,
+    ) -> None:
         self.store = store
         self.group = group
         self.lock = lock
@@ -91,27 +104,26 @@ class Worker:
         self.finisher = Finisher(self.doorbell.ring)
         #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
         self.trials = Finisher(self.doorbell.ring)
-        self.link = Link(
-            runtime / "recd.sock",
-            __version__,
-            {
-                "session": store.session,
-                "directory": str(store.directory),
-                "group": group,
-                "doorbell": self.doorbell.name,
-            },
-        )
+        self.link = link
         limit = spec.get("spool_limit_bytes")
         self.rules = Store(str(spec["durability"]), int(limit) if limit else None)
         self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
-        self.client_gone = False
+        #: Also when the machine has restarted since: then another process may have its pid and start time.
+        self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._finished_progress = 0
         self._looked_ns = 0
         self._synced_ns = 0
         self._pace = Pace()
+        self.caution = Caution(store.path / f"{group}.caution", crashed)
+        #: Streams that ended otherwise than they should, for ``recd status``.
+        self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():
-            if stream["group"] == group and store.result(stream["stream"]) is None:
-                self._load(stream)
+            if stream["group"] == group:
+                result = store.result(stream["stream"])
+                if result is None:
+                    self._load(stream)
+                elif not result["complete"]:
+                    self.spoilt[stream["stream"]] = manifest.stream_status(stream["stream"], result)
 
     # --- the loop --------------------------------------------------------------------------------
     def run(self) -> None:
@@ -122,6 +134,7 @@ class Worker:
                 self._pace.hurry()
             did = self._drain()
             for track in list(self.tracks.values()):
+                self.caution.hold(track.name)
                 did |= track.work(self._drain)
             self._look_around()
             did |= self._finish_tracks()
@@ -135,13 +148,15 @@ class Worker:
         """Bring what was published to safety, if it is time to look; whether anything was."""
         if self._pace.wait_s() > 0:
             return False
-        did, share = False, 0.0
+        did, share, in_hand = False, 0.0, self.caution.stream
         for track in self.tracks.values():
+            self.caution.hold(track.name)
             before = track.end
             did |= track.drain()
             if track.ring is not None:
                 share = max(share, (track.end - before) / track.ring.capacity_bytes)
         self._pace.looked(share)
+        self.caution.hold(in_hand)
         return did
 
     def _sleep(self) -> None:
@@ -158,10 +173,11 @@ class Worker:
             poll.poll(wait_s * 1000)
             return
         if self._pace.is_quiet:
-            rings = [t.ring for t in self.tracks.values() if t.ring is not None]
-            for ring in rings:
+            rings = [(t.name, t.ring) for t in self.tracks.values() if t.ring is not None]
+            for name, ring in rings:
+                self.caution.hold(name)
                 ring.announce_sleep()
-            wait_s = 0.0 if any(ring.has_news() for ring in rings) else _SLEEP_S
+            wait_s = 0.0 if any(ring.has_news() for _, ring in rings) else _SLEEP_S
         if self.doorbell.wait(wait_s) or wait_s == 0:
             self._pace.hurry()
 
@@ -171,8 +187,13 @@ class Worker:
         if now - self._looked_ns < _LOOK_EVERY_NS:
             return
         self._looked_ns = now
+        self.caution.look()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
-            self._end()
+            try:
+                self._end()
+            except OSError as e:  # tried again: a full disk has room some time
+                self._looked_ns = now + _END_AGAIN_NS
+                log.warning("the session's end cannot be written down: %s", e)
         if not self.client_gone and not process.is_alive(*self.client):
             log.info("session %s: its process is gone; finishing its files", self.store.session)
             self.client_gone = True
@@ -201,6 +222,7 @@ class Worker:
             time.monotonic_ns,
             self.store.spec["overwrite"] == "replace",
             self.rules.durability != "process",
+            spec["boot_id"] != process.boot_id().hex(),
         )
         options = [SinkOptions.from_json(s) for s in spec["sinks"]]
         frames: FrameRunner | None = None
@@ -216,41 +238,47 @@ class Worker:
                 runners.append(
                     LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
                 )
-        where, ring, now_ns = (directory, name, schema, self.rules), self._open_ring(spec), time.monotonic_ns
+        where, now_ns = (directory, name, schema, self.rules), time.monotonic_ns
+        self.caution.hold(name)
+        blamed = name in self.caution.blamed
+        segment, ring_gone = (None, "") if blamed else _open_ring(spec)
         if frames is not None:
-            track: Track = DirectTrack(*where, frames, ring, now_ns)
+            track: Track = DirectTrack(*where, frames, segment, now_ns)
         else:
-            track = Track(*where, runners, ring, now_ns)
+            track = Track(*where, runners, segment, now_ns)
+        track.ring_gone = ring_gone
+        if blamed:
+            track.state, track.reason = "damaged", caution.why(name)
+            log.error("stream %s: %s", name, track.reason)
+        track.drops_oldest = spec["overflow"] == "drop_oldest"
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
             self._rename(name, change)
         return track
 
-    def _open_ring(self, spec: dict[str, Any]) -> shm.Segment | None:
-        if spec["boot_id"] != process.boot_id().hex():
-            return None
-        try:
-            return shm.Segment.open(spec["ring"])
-        except (FileNotFoundError, RingDamagedError) as e:
-            log.warning("stream %s: %s", spec["stream"], e)
-            return None
-
     def _finish_tracks(self) -> bool:
         """Write down the outcome of every track that is done, and let go of it."""
         did = False
         for name, track in list(self.tracks.items()):
-            if not track.finish():
+            self.caution.hold(name)
+            if track.resting or not track.finish():
                 continue
-            result = manifest.stream_result(track)
-            self.store.put_result(name, result)
+            try:
+                result = manifest.stream_result(track)
+                self.store.put_result(name, result)
+            except OSError as e:
+                track.stall(e)
+                continue
+            if not result["complete"]:
+                self.spoilt[name] = manifest.stream_status(name, result)
             segment = track.segment
             self._finished_progress += track.progress + 1
             track.save()
             track.close()
             if segment is not None:
                 segment.unlink()
-            if result["complete"]:
+            if result["finished"]:
                 shutil.rmtree(track.directory / "log", ignore_errors=True)
             del self.tracks[name]
             did = True
@@ -262,14 +290,14 @@ class Worker:
             streams = self.store.streams()
             if any(self.store.result(s["stream"]) is None for s in streams):
                 return
-            for bell in {s["doorbell"] for s in streams}:
-                shm.unlink_semaphore(bell)
+            # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
+            shm.unlink_session(self.tag, self.store.session)
             summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()
+        self.doorbell.unlink()  # before the supervisor knows: it would not look after one that dies in between
         self.link.leave(_FAREWELL_S)
-        self.doorbell.unlink()
         self.ended = True
 
     # --- requests ----------------------------------------------------------------------------------
@@ -301,8 +329,6 @@ class Worker:
         self.link.send({"id": request_id, "ok": False, "error": to_wire(error)})
 
     def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        if len(self.tracks) >= MAX_STREAMS:
-            raise LimitError(f"the session has {MAX_STREAMS} streams", "put values into one stream's fields")
         sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
         videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
         if not videos:
@@ -389,7 +415,11 @@ class Worker:
         self.pending.append(Pending(request, lambda: None))
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"streams": [t.status() for t in self.tracks.values()], "progress": self._progress()}
+        streams = [*self.spoilt.values()]
+        for track in self.tracks.values():
+            self.caution.hold(track.name)
+            streams.append(track.status())
+        return {"streams": streams, "progress": self._progress()}
 
     def _progress(self) -> int:
         return self._finished_progress + sum(t.progress for t in self.tracks.values())
@@ -434,8 +464,50 @@ class Worker:
         return True
 
 
-def main(runtime: str, directory: str, session: str, group: str, create: dict[str, Any] | None) -> None:
-    """Body of a worker process."""
+def _only_tell(store: SessionStore, runtime: Path, link: Link | NoLink) -> None:
+    """Say that the session is over: its last worker died when all was finished, before it could."""
+    found = read_json(manifest.manifest_path(store.directory, store.session)) or {}
+    if found.get("session") == store.session:
+        store.remove()  # of which it died
+        shm.unlink_session(shm.runtime_tag(runtime), store.session)
+    if isinstance(link, Link):
+        link.connect()
+    link.leave(_FAREWELL_S)
+
+
+def _open_ring(spec: dict[str, Any]) -> tuple[shm.Segment | None, str]:
+    """A stream's ring; None, and why, when it is gone."""
+    if spec["boot_id"] != process.boot_id().hex():
+        return None, "the machine has restarted since"
+    try:
+        return shm.Segment.open(spec["ring"]), ""
+    except FileNotFoundError:
+        return None, f"its ring {spec['ring']} is gone from /dev/shm"
+    except RingDamagedError as e:
+        return None, e.what
+
+
+def main(
+    runtime: str,
+    directory: str,
+    session: str,
+    group: str,
+    create: dict[str, Any] | None = None,
+    *,
+    alone: bool = False,
+    crashed: bool = False,
+) -> None:
+    """Body of a worker process.
+
+    Parameters
+    ----------
+    create : dict, optional
+        Describes a session to begin.
+    alone : bool
+        There is no supervisor: finish what is there.
+    crashed : bool
+        The worker before this one died by itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         level=os.environ.get("RECD_LOG_LEVEL", "INFO"),
@@ -444,28 +516,35 @@ def main(runtime: str, directory: str, session: str, group: str, create: dict[st
         force=True,
     )
     store = SessionStore(Path(directory), session)
+    socket_path = Path(runtime) / "recd.sock"
+    bell = doorbell_name(shm.runtime_tag(Path(runtime)), session, group)
+    join: dict[str, Any] = {"session": session, "directory": directory, "group": group, "doorbell": bell}
+    link = NoLink() if alone else Link(socket_path, __version__, join)
     try:
         if create is not None:
             store.create(create)
     except RecdError as e:
-        join = {"session": session, "directory": directory, "group": group, "error": to_wire(e)}
-        Link(Path(runtime) / "recd.sock", __version__, join).connect()
+        Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
+        return
+    if not store.spec:
+        _only_tell(store, Path(runtime), link)
         return
     try:
         lock = store.lock(group)
     except BlockingIOError:
         log.info("another worker serves this group")
         os._exit(EXIT_LOCKED)
-    worker = Worker(Path(runtime), store, group, lock)
+    worker = Worker(Path(runtime), store, group, lock, link, crashed)
 
     def on_term(signum: int, frame: object) -> None:
         worker.stopping = True
 
     signal.signal(signal.SIGTERM, on_term)
     if group == MAIN_GROUP:
-        index.write(manifest.index_entry(store, "live"))
-    worker.link.connect()
+        with suppress(OSError):  # that disk is full: the session is found by its directory as well
+            index.write(manifest.index_entry(store, "live"))
+    if isinstance(link, Link):
+        link.join()
     worker.run()
-    worker.link.close()
     logging.shutdown()
     os._exit(0)  # the finisher's thread and the fork server's descriptors need no ceremony

@@ -9,6 +9,8 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,26 @@ SCRIPT = Path(__file__).with_name("killed_simulation.py")
 
 
 class Simulation:
-    """The simulation as a child process; :attr:`published` counts what it said that it had published."""
+    """The simulation as a child process; :attr:`published` counts what it said that it had published.
 
-    def __init__(self, directory: Path, samples: int, *arguments: str) -> None:
+    Parameters
+    ----------
+    directory : Path
+    samples : int
+    *arguments : str
+        See ``killed_simulation.py``.
+    under : sequence of str
+        A command that runs it.
+    """
+
+    def __init__(self, directory: Path, samples: int, *arguments: str, under: Sequence[str] = ()) -> None:
         self.directory = directory
         self.samples = samples
         self.published = 0
+        #: What ``close`` said of completeness, once it did.
+        self.closed = ""
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(directory), str(samples), *arguments],
+            [*under, sys.executable, str(SCRIPT), str(directory), str(samples), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -39,13 +53,20 @@ class Simulation:
 
     def lines_until(self, word: str) -> str:
         """Read what it says until a line begins with ``word``; returns that line."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("published"):
-                self.published = int(line.split()[1]) + 1
+        while line := self.line():
             if line.startswith(word):
-                return line.strip()
+                return line
         raise AssertionError(f"the simulation ended (code {self.process.wait()}) before it said {word!r}")
+
+    def line(self) -> str:
+        """The next thing it says; empty when it has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line.startswith("published"):
+            self.published = int(line.split()[1]) + 1
+        if line.startswith("closed"):
+            self.closed = line.split()[1]
+        return line.strip()
 
     def go_on(self) -> None:
         """Let it go on behind a ``--pause-at``."""
@@ -53,21 +74,32 @@ class Simulation:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
+    def wait(self) -> int:
+        """Wait for its end, however it comes; its exit code. Afterwards :attr:`published` is all that it said."""
+        while self.line():
+            pass
+        code = self.process.wait()
+        self._close_pipes()
+        return code
+
     def kill(self) -> None:
         """SIGKILL; afterwards :attr:`published` is all that it had published."""
         self.process.kill()
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("published"):
-                self.published = int(line.split()[1]) + 1
-        self.process.wait()
-        self._close_pipes()
+        self.wait()
 
     def finish(self) -> None:
         """Let it end by itself."""
         assert self.lines_until("closed") == "closed True"
         assert self.process.wait() == 0
         self._close_pipes()
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever happened, it does not go on."""
+        if self.process.poll() is None:
+            self.kill()
 
     def _close_pipes(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
@@ -106,14 +138,24 @@ def encoders(runtime: Path) -> list[int]:
 
 def kill(pid: int) -> None:
     """SIGKILL, and wait until it took effect."""
-    fd = os.pidfd_open(pid)
-    try:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    assert kill_all([pid]), f"there is no process {pid}"
+
+
+def kill_all(pids: Iterable[int]) -> list[int]:
+    """SIGKILL for all of them, one right behind the other, and wait until they are gone; which there were."""
+    found = {}
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            found[pid] = os.pidfd_open(pid)
+    for fd in found.values():
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+    for fd in found.values():
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         poll.poll(10_000)
-    finally:
         os.close(fd)
+    return [*found]
 
 
 def wait_for_manifest(directory: Path) -> dict[str, Any]:
@@ -149,3 +191,13 @@ def check_files(directory: Path, at_least: int, at_most: int) -> None:
     gray = frames(directory / "film.mp4")
     assert at_least <= len(gray) <= at_most, f"{len(gray)} frames, expected {at_least} to {at_most}"
     np.testing.assert_allclose(gray, [level(k) for k in range(len(gray))], atol=6)
+
+
+def kill_everything(sim: Simulation, runtime: Path) -> None:
+    """SIGKILL to simulation, daemon, workers and encoders; afterwards all of them are gone."""
+    os.kill(sim.process.pid, signal.SIGSTOP)
+    for pid in processes_of(runtime):
+        if pid != sim.process.pid:
+            os.kill(pid, signal.SIGKILL)
+    sim.kill()
+    wait_until(lambda: not processes_of(runtime))

@@ -38,6 +38,8 @@ class Recording:
         Of the ring.
     replace, durable : bool
         See :class:`~recd.runner.SinkContext`.
+    drops_oldest : bool
+        See :class:`~recd.track.Track`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Recording:
         capacity_bytes: int = layout.MIN_CAPACITY_BYTES,
         replace: bool = False,
         durable: bool = False,
+        drops_oldest: bool = False,
     ) -> None:
         self.out = directory / "out"
         self.directory = directory / "s-rows"
@@ -59,6 +62,7 @@ class Recording:
         self.store = store or Store(reserve_bytes=0)
         self.replace = replace
         self.durable = durable
+        self.drops_oldest = drops_oldest
         self.clock = Clock()
         self.feed = Feed(schema, capacity_bytes)
         self.renamed: dict[int, Path] = {}
@@ -91,6 +95,7 @@ class Recording:
             self.runners[i].rename(path)
         where = (self.directory, "rows", self.schema, self.store, self.runners)
         self.track = Track(*where, self.feed.segment, self.clock)
+        self.track.drops_oldest = self.drops_oldest
 
     @property
     def runner(self) -> Runner:

@@ -26,6 +26,7 @@ from .errors import DaemonNotRunningError, ProtocolError, RecdError, from_wire
 PROTOCOL_MAJOR: Final = 1
 PROTOCOL_MINOR: Final = 0
 MAX_MESSAGE_BYTES: Final = 4 << 20
+_RETRY_S: Final = 0.01
 LENGTH: Final = struct.Struct("<I")
 #: Bytes of a Unix socket path, its terminating NUL not counted.
 MAX_SOCKET_PATH_BYTES: Final = 107
@@ -96,8 +97,7 @@ class Caller:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._next_id = 0
         try:
-            self._socket.settimeout(timeout_s)
-            self._socket.connect(str(path))
+            self._connect(path, timeout_s)
             self.server = self.call(
                 "hello",
                 protocol=[PROTOCOL_MAJOR, PROTOCOL_MINOR],
@@ -113,6 +113,19 @@ class Caller:
         except BaseException:
             self._socket.close()
             raise
+
+    def _connect(self, path: Path, timeout_s: float) -> None:
+        """Connect; where too many wait to be accepted, wait too."""
+        deadline = time.monotonic() + timeout_s
+        self._socket.settimeout(timeout_s)
+        while True:
+            try:
+                self._socket.connect(str(path))
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_S)
 
     def call(
         self, op: str, timeout_s: float | None = None, members: Mapping[str, Any] | None = None, **fields: Any

@@ -58,6 +58,10 @@ CLOSE: Final = 5
 
 # Causes of loss, in the order of their words in the producer page.
 CAUSES: Final = ("full", "too_large", "timeout", "interrupted")
+#: Causes of loss behind the ring, which its consumer counts.
+WORKER_CAUSES: Final = ("dropped_oldest",)
+#: A LOSS record's ``cause`` is a place in here.
+ALL_CAUSES: Final = (*CAUSES, *WORKER_CAUSES)
 
 # Producer states.
 PRODUCER_OPEN: Final = 1
@@ -142,7 +146,8 @@ _CONSUMER_FIELDS: Final = [
     ("worker_pid", LINE_BYTES),
     ("consumer_state", 8),
     ("error", ERROR_BYTES),  # a short ASCII code of why; NUL-padded
-    ("spooled_bytes", LINE_BYTES),  # bytes of this stream that wait in its log
+    ("spooled_bytes", 8),  # bytes of this stream that wait in its log
+    ("lost_dropped_oldest_count", 8),  # samples that were published, and deleted in the log to make room
 ]
 
 PRODUCER, _producer_end = _offsets(_PRODUCER_FIELDS, PRODUCER_OFFSET)

@@ -146,9 +146,9 @@ class Recorder:
             An example: the ring is made at once, and ``claim`` can be used. May hold :class:`Ragged`.
         hz : float, optional
             Keep so many samples per second of stream time, and skip the others.
-        overflow : {"drop_newest", "block"}
-            What happens when neither ring nor log has room: the sample is lost and counted, or ``write``
-            waits.
+        overflow : {"drop_newest", "block", "drop_oldest"}
+            What happens when neither ring nor log has room: the sample is lost and counted, ``write``
+            waits, or the oldest samples in a log that has reached ``spool_limit`` make room.
         timeout : float, optional, s
             How long ``block``, or a sink with ``async_mode=False``, may hold up a write; default: as long
             as the daemon lives.

@@ -15,7 +15,7 @@ from .schema import Schema
 
 DEFAULT_FPS: Final = 30
 #: The policies that a producer knows; that of giving up the oldest samples would be the worker's.
-OVERFLOW: Final = ("drop_newest", "block")
+OVERFLOW: Final = ("drop_newest", "block", "drop_oldest")
 #: A 2-D array below this size is data, not a picture that happens to be uint8.
 _LEAST_IMAGE_SIDE: Final = 16
 
@@ -30,7 +30,7 @@ class StreamSettings:
         Empty: chosen by the first sample.
     hz : float or None
         Samples kept per second of stream time.
-    overflow : {"drop_newest", "block"}
+    overflow : {"drop_newest", "block", "drop_oldest"}
     timeout_s : float or None
         For ``block`` and for sinks with ``async_mode=False``.
     buffer_bytes : int or None

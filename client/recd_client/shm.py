@@ -153,10 +153,32 @@ def unlink_segment(name: str) -> None:
         return
 
 
+def unlink_session(tag: str, session: str) -> None:
+    """Remove every name of a session that is over, whoever made it."""
+    for path in SHM_DIR.glob(f"*{PREFIX}-{tag}-{session}-*"):
+        if path.name.startswith("sem."):
+            unlink_semaphore(f"/{path.name[4:]}")
+        else:
+            unlink_segment(f"/{path.name}")
+
+
 def available_bytes() -> int:
     """Free bytes of /dev/shm."""
     st = os.statvfs(SHM_DIR)
     return st.f_bavail * st.f_frsize
+
+
+def taken_bytes(prefix: str) -> int:
+    """Bytes of all segments whose names begin so; those of semaphores begin otherwise."""
+    total = 0
+    with os.scandir(SHM_DIR) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix):
+                try:
+                    total += entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+    return total
 
 
 class Doorbell:

@@ -17,7 +17,7 @@ _STATES: Final = {
 def ring_stats(producer: RingProducer, payload_bytes: int) -> dict[str, Any]:
     """What a ring's words say, as described at :meth:`recd_client.Recorder.stats`."""
     word = producer.word
-    lost = producer.lost()
+    lost = producer.lost() | {c: word(f"lost_{c}_count") for c in layout.WORKER_CAUSES}
     attempted, lost_total = producer.next_seq, sum(lost.values())
     return {
         "attempted": attempted,
@@ -42,7 +42,7 @@ def empty_stats(skipped: int, state: str) -> dict[str, Any]:
         "written": 0,
         "durable": 0,
         "skipped": skipped,
-        "lost": dict.fromkeys(layout.CAUSES, 0),
+        "lost": dict.fromkeys(layout.ALL_CAUSES, 0),
         "bytes": 0,
         "buffered_bytes": 0,
         "spooled_bytes": 0,

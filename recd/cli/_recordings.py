@@ -65,6 +65,7 @@ def _stream(name: str, data: dict[str, Any], directory: Path) -> dict[str, Any]:
         **{key: data.get(key) for key in keys},
         "lost": data.get("lost", {}),
         "gaps": data.get("gaps", []),
+        "stalls": data.get("stalls") or {"count": 0, "newest": []},
         "backward_times": data.get("backward_times", 0),
         "nan_times": data.get("nan_times", 0),
         "fields": [dict(field) for field in data.get("schema", {}).get("fields", ())],
@@ -191,6 +192,7 @@ def _logged(path: Path, spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict
         "lost": lost(events),
         "fields": [dict(field) for field in spec["schema"]["fields"]],
         "gaps": gaps(events),
+        "stalls": {"count": 0, "newest": []},
         "files": [file for final in spec["finals"] for file in _part_files(Path(final))],
     }
     return described, marks(events)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,28 +20,34 @@ _STYLES = {"ok": "green", "warn": "yellow", "problem": "bold red"}
     default=Path(),
     help="Where recordings would go; default: the current directory.",
 )
+@click.option("--fix", is_flag=True, help="Do what cannot harm a recording, and say what was done.")
 @json_option
-def command(directory: Path, as_json: bool) -> int:
+def command(directory: Path, fix: bool, as_json: bool) -> int:
     """Check that this machine can record, and say what to do where it cannot.
 
-    Looks at the daemon, its directory, shared memory, left-over rings, limits, logout, ffmpeg and its
-    encoders, disk and clock. Changes nothing. The exit code is 1 if there is a problem; warnings
-    leave it 0.
+    Looks at the daemon and versions, its directories, shared memory, left-over rings, sessions and
+    files, limits, logout, ffmpeg and its encoders, disk and clock. Changes nothing unless --fix is
+    given: that makes missing directories, and removes what a dead daemon left and no recording needs.
+    The exit code is 1 if there is a problem; warnings leave it 0.
     """
-    from ._checks import OK, PROBLEM, check_all
+    from ._checks import check_all
+    from ._findings import OK, PROBLEM
 
-    findings = []
+    problems, told = 0, []
     out = console()
     for finding in check_all(directory.absolute()):
-        findings.append(finding)
+        fixed = finding.fix() if fix and finding.fix is not None else ""
+        told.append({**{k: getattr(finding, k) for k in ("check", "level", "what", "do")}, "fixed": fixed})
+        problems += finding.level == PROBLEM
         if as_json:
             continue
         line(out, f"{finding.level:<7}  {finding.check}: {finding.what}", _STYLES[finding.level])
-        if finding.level != OK:
+        if fixed:
+            line(out, f"         fixed: {fixed}", "green")
+        elif finding.level != OK:
             line(out, f"         -> {finding.do}")
-    problems = sum(f.level == PROBLEM for f in findings)
     if as_json:
-        print_json({"problems": problems, "findings": [asdict(f) for f in findings]})
+        print_json({"problems": problems, "findings": told})
     else:
-        line(out, f"{count(problems, 'problem')} in {count(len(findings), 'check')}", "bold")
+        line(out, f"{count(problems, 'problem')} in {count(len(told), 'check')}", "bold")
     return 1 if problems else 0

@@ -229,6 +229,7 @@ def _show_stream(out: Console, stream: dict[str, Any], directory: str) -> None:
         if stream.get(key):
             line(out, f"  {text} {count(stream[key], 'time')}", "yellow")
     _show_gaps(out, stream["gaps"])
+    _show_stalls(out, stream["stalls"])
     for file in stream["files"]:
         _show_entry(out, file, directory)
 
@@ -290,6 +291,20 @@ def _show_gaps(out: Console, gaps: list[dict[str, Any]]) -> None:
         )
     if len(gaps) > MOST_SHOWN:
         line(out, f"  ... and {count(len(gaps) - MOST_SHOWN, 'gap')} more: --json shows all")
+
+
+def _show_stalls(out: Console, stalls: dict[str, Any]) -> None:
+    if not stalls["count"]:
+        return
+    line(
+        out,
+        f"  could not be stored {count(stalls['count'], 'time')}; what was lost then is in the gaps",
+        "yellow",
+    )
+    for stall in stalls["newest"][-MOST_SHOWN:]:
+        begin, end = stall["begin_wall_ns"] / 1e9, stall["end_wall_ns"]
+        lasted = "" if end is None else f" for {duration(end / 1e9 - begin)}"
+        line(out, f"    {local_time(begin)}{lasted}: {stall['reason']}")
 
 
 def _show_marks(out: Console, marks: list[dict[str, Any]]) -> None:

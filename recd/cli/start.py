@@ -16,8 +16,9 @@ import click
 
 from recd_client.errors import DaemonStartError, UnsupportedPlatformError
 
+from .. import index
 from ..paths import ensure_runtime_dir, log_path, runtime_dir, socket_path
-from ._common import daemon_pid, json_option, print_json, wait_gone
+from ._common import count, daemon_pid, json_option, print_json, wait_gone
 
 #: Long, because interpreters on network file systems take their time; what goes wrong is seen at once.
 START_TIMEOUT_S: Final = 60.0
@@ -60,12 +61,23 @@ def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
     """
     if foreground:
         return _run_here(ready_fd)
+    waiting = [] if as_json else _interrupted()
     started = start_daemon()
     if as_json:
         print_json(started_json(started))
-    else:
-        click.echo(started_text(started))
+        return 0
+    click.echo(started_text(started))
+    if waiting and not started.already:
+        click.echo(f"it goes on with {count(len(waiting), 'recording')} that were interrupted: recd status")
     return 0
+
+
+def _interrupted() -> list[str]:
+    """The recordings that a daemon will take up when it starts here."""
+    here = str(runtime_dir())
+    return [
+        e["directory"] for e in index.read_all() if (e.get("state"), e.get("runtime_dir")) == ("live", here)
+    ]
 
 
 def started_text(started: Started) -> str:
@@ -88,10 +100,10 @@ def started_json(started: Started) -> dict[str, object]:
 def _run_here(ready_fd: int | None) -> int:
     """Be the daemon until it stops; its exit code."""
     ensure_runtime_dir()
-    if ready_fd is None and (pid := daemon_pid()) is not None:
+    if ready_fd is None and "NOTIFY_SOCKET" not in os.environ and (pid := daemon_pid()) is not None:
         click.echo(started_text(Started(pid, already=True)))
         return 0
-    from ..supervisor import run
+    from ..daemon import run
 
     return run(ready_fd=ready_fd)
 

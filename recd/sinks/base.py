@@ -69,6 +69,13 @@ class AppendSink(SinkBase, ABC):
         """
 
     @abstractmethod
+    def has(self, path: Path, state: dict[str, Any]) -> bool:
+        """Whether the file still holds what ``state`` covers, byte for byte: power may have failed."""
+
+    def renew(self, path: Path, state: dict[str, Any] | None) -> None:
+        """A new file, durable, takes the place of one that an ``fsync`` failed for; it has what ``state`` covers."""
+
+    @abstractmethod
     def sync(self) -> None:
         """Make what :meth:`state` covers durable (``fdatasync``)."""
 

@@ -11,18 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recd_client.errors import OptionError, OutputError
 from recd_client.options import CSVFile, SinkOptions
 from recd_client.schema import Schema
 
 from ..batch import Batch
+from ..durable import renew
 from .base import AppendSink
 from .csv_rows import CSVRows, column_names, header_line
 from .names import TIMESTAMP, check_names
+
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class CSVSink(AppendSink):
@@ -37,6 +41,7 @@ class CSVSink(AppendSink):
         self._fd = -1
         self._bytes = 0
         self._rows = 0
+        self._crc32 = 0
 
     def check(self) -> None:
         """See :class:`SinkBase`: one name per column, and no name twice."""
@@ -67,17 +72,17 @@ class CSVSink(AppendSink):
             if state is None:
                 self._begin(path)
             else:
-                self._go_on(path, int(state["bytes"]), int(state["rows"]))
+                self._go_on(path, int(state["bytes"]), int(state["rows"]), int(state["crc32"]))
         except BaseException:
             self.abandon()
             raise
 
     def _begin(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        self._bytes = self._rows = 0
+        self._bytes = self._rows = self._crc32 = 0
         self._put(header_line(self._names))
 
-    def _go_on(self, path: Path, safe_bytes: int, rows: int) -> None:
+    def _go_on(self, path: Path, safe_bytes: int, rows: int, crc32: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         size_bytes = os.fstat(self._fd).st_size
         if size_bytes < safe_bytes:
@@ -86,7 +91,7 @@ class CSVSink(AppendSink):
                 "something else changed the file; its samples are still in the log",
             )
         os.ftruncate(self._fd, safe_bytes)
-        self._bytes, self._rows = safe_bytes, rows
+        self._bytes, self._rows, self._crc32 = safe_bytes, rows, crc32
 
     def write(self, batch: Batch) -> None:
         """See :class:`AppendSink`."""
@@ -104,11 +109,36 @@ class CSVSink(AppendSink):
             with contextlib.suppress(OSError):  # open() cuts the file as well
                 os.ftruncate(self._fd, self._bytes)
             raise
-        self._bytes = at
+        self._bytes, self._crc32 = at, zlib.crc32(text, self._crc32)
 
     def state(self) -> dict[str, Any]:
-        """See :class:`AppendSink`: the length of the file, which ends on a whole row, and its rows."""
-        return {"bytes": self._bytes, "rows": self._rows}
+        """See :class:`AppendSink`: the length of the file, which ends on a whole row, its rows and checksum."""
+        return {"bytes": self._bytes, "rows": self._rows, "crc32": self._crc32}
+
+    def has(self, path: Path, state: dict[str, Any]) -> bool:
+        """See :class:`AppendSink`."""
+        crc32, left = 0, int(state["bytes"])
+        try:
+            with path.open("rb") as file:
+                while left and (block := file.read(min(left, _BLOCK_BYTES))):
+                    crc32, left = zlib.crc32(block, crc32), left - len(block)
+        except FileNotFoundError:
+            return False
+        return left == 0 and crc32 == state["crc32"]
+
+    def renew(self, path: Path, state: dict[str, Any] | None) -> None:
+        """See :class:`AppendSink`.
+
+        Raises
+        ------
+        OutputError
+            What can still be read of the old file is not what was written.
+        """
+        self.abandon()
+        if state is not None and not self.has(path, state):
+            raise OutputError(f"{path}: the disk lost what was written", "its samples are still in the log")
+        os.truncate(path, int(state["bytes"]) if state is not None else 0)
+        renew(path)
 
     def sync(self) -> None:
         """See :class:`AppendSink`."""

@@ -32,6 +32,10 @@ class NullSink(AppendSink):
         """See :class:`AppendSink`."""
         return {"rows": self.rows}
 
+    def has(self, path: Path, state: dict[str, Any]) -> bool:
+        """See :class:`AppendSink`; there is nothing to lose."""
+        return True
+
     def sync(self) -> None:
         """See :class:`AppendSink`; nothing to sync."""
 

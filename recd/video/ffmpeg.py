@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,9 @@ from recd_client.errors import CodecError
 LEAST_VERSION: Final = "5.1"
 _LEAST_LIBAVFORMAT: Final = (59, 27)
 _ASK_TIMEOUT_S: Final = 20.0
+#: Somebody's kill (or the kernel's, for want of memory) says nothing about ffmpeg or the file: once more.
+_KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)
+_TRIES: Final = 3
 
 #: Arguments in front of all others.
 QUIET: Final = ("-nostdin", "-hide_banner", "-loglevel", "error")
@@ -83,6 +87,10 @@ def _bundled() -> str | None:
         import imageio_ffmpeg
     except ImportError:
         return None
+    # Its own search runs what it finds; if somebody kills that, there is no ffmpeg for as long as we live.
+    binaries = sorted(Path(imageio_ffmpeg.__file__).with_name("binaries").glob("ffmpeg-*"))
+    if "IMAGEIO_FFMPEG_EXE" not in os.environ and binaries and os.access(binaries[-1], os.X_OK):
+        return str(binaries[-1])
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (RuntimeError, OSError):
@@ -117,16 +125,18 @@ def run(
     """
     command = [executable(), *arguments]
     try:
-        done = subprocess.run(
-            command,
-            input=data,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            cwd="/",
-            env=environment(),
-            start_new_session=True,
-            pass_fds=tuple(keep_fds),
+        done = _unless_killed(
+            lambda: subprocess.run(
+                command,
+                input=data,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+                cwd="/",
+                env=environment(),
+                start_new_session=True,
+                pass_fds=tuple(keep_fds),
+            )
         )
     except subprocess.TimeoutExpired:
         return Outcome(-9, b"", f"no end after {timeout_s:g} s")
@@ -175,16 +185,28 @@ def _ask(program: str, *arguments: str) -> str:
 
 def _ask_program(program: str, *arguments: str) -> str:
     try:
-        done = subprocess.run(
-            [program, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ASK_TIMEOUT_S,
-            check=False,
-            env=environment(),
+        done = _unless_killed(
+            lambda: subprocess.run(
+                [program, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ASK_TIMEOUT_S,
+                check=False,
+                env=environment(),
+            )
         )
     except (OSError, subprocess.TimeoutExpired) as e:
         raise CodecError(
             f"{program} does not run: {e}", "set RECD_FFMPEG to an ffmpeg that runs, or unset it"
         ) from None
     return done.stdout.decode("utf-8", "replace")
+
+
+def _unless_killed(
+    run: Callable[[], subprocess.CompletedProcess[bytes]],
+) -> subprocess.CompletedProcess[bytes]:
+    """What a small job came to; one that was killed from outside is done again, a few times."""
+    for _ in range(_TRIES - 1):
+        if (done := run()).returncode not in _KILLED:
+            return done
+    return run()

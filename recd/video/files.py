@@ -64,6 +64,40 @@ def count_frames(path: Path) -> int:
     return int(found[-1]) if found else 0
 
 
+def count_intact(path: Path) -> int:
+    """The number of frames before the first that is damaged or gives no picture, or all of them."""
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, "-xerror", "-err_detect", "explode", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path)),
+            *("-map", "0:v:0", "-fps_mode", "passthrough", "-f", "framecrc", "-"),
+        ]
+    )
+    count = 0
+    for line in done.stdout.splitlines():
+        if line.startswith(b"#"):
+            continue
+        _, _, shown_at, duration, *_ = map(str.strip, line.decode().split(","))
+        if round(int(shown_at) / max(int(duration), 1)) != count:
+            break
+        count += 1
+    return count
+
+
+def keep_first(path: Path, frames: int) -> None:
+    """The file has only its first frames, as they were encoded."""
+    out = path.with_name(f"{path.stem}-kept{path.suffix}")
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, "-y", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0", "-c", "copy"),
+            *("-frames:v", str(frames), "-f", path.suffix[1:] if path.suffix in MP4_SUFFIXES else "matroska"),
+            ffmpeg.url(out),
+        ]
+    )
+    if done.returncode != 0:
+        raise OutputError(f"{path} cannot be cut behind {frames} frames: {done.reason}", "see: recd doctor")
+    os.replace(out, path)
+
+
 def describe(path: Path) -> VideoInfo:
     """What is in the file.
 

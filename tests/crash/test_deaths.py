@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from killing import Simulation, check_files, daemon_pid, encoders, kill, wait_for_manifest, worker
-from support import processes_of, wait_until
+from killing import (
+    Simulation,
+    check_files,
+    daemon_pid,
+    encoders,
+    kill,
+    kill_everything,
+    wait_for_manifest,
+    worker,
+)
+from support import wait_until
 
 SAMPLES = 300
 
@@ -93,12 +100,7 @@ def test_everything_killed_at_once_is_finished_by_the_next_start(runtime: Path, 
     """With simulation, daemon, workers and encoder killed, the next start completes every file."""
     sim = Simulation(tmp_path, SAMPLES)
     sim.lines_until("published 120")
-    os.kill(sim.process.pid, signal.SIGSTOP)
-    for pid in processes_of(runtime):
-        if pid != sim.process.pid:
-            os.kill(pid, signal.SIGKILL)
-    sim.kill()
-    wait_until(lambda: not processes_of(runtime))
+    kill_everything(sim, runtime)
     subprocess.run([sys.executable, "-m", "recd", "start"], check=True)
     wait_for_manifest(tmp_path)
     check_files(tmp_path, sim.published, sim.published + 1)

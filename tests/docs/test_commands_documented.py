@@ -29,8 +29,10 @@ def command(verb: str) -> click.Command:
 
 
 def options(verb: str) -> Iterator[str]:
-    """Every long option of a verb that is for users."""
-    for parameter in command(verb).params:
+    """Every long option of a verb, or of the verbs below it, that is for users."""
+    top = command(verb)
+    parts = [top, *(top.commands.values() if isinstance(top, click.Group) else ())]
+    for parameter in (parameter for part in parts for parameter in part.params):
         if isinstance(parameter, click.Option) and not parameter.hidden:
             yield from (name for name in parameter.opts if name.startswith("--"))
 

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+import time
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from recd import __version__
+from recd import __version__, index
 from recd.cli import _checks as checks
+from recd.cli import _machine as machine
 from recd.cli import main
-from recd.cli._checks import OK, PROBLEM, WARN, Daemon, Finding
+from recd.cli._findings import OK, PROBLEM, WARN, Daemon, Finding
+from recd.session import SessionStore
 from recd_client.errors import CodecError, DaemonNotRunningError
-from recd_client.shm import runtime_tag
+from recd_client.process import boot_id
 
 Filesystem = namedtuple("Filesystem", "f_blocks f_bavail f_frsize")
 Usage = namedtuple("Usage", "total used free")
@@ -43,8 +46,8 @@ def test_only_a_problem_is_a_failure(told: list[Finding], level: str, exit_code:
     assert json.loads(result.stdout) == {
         "problems": exit_code,
         "findings": [
-            {"check": "disk", "level": OK, "what": "fine", "do": ""},
-            {"check": "clock", "level": level, "what": "so so", "do": "do this"},
+            {"check": "disk", "level": OK, "what": "fine", "do": "", "fixed": ""},
+            {"check": "clock", "level": level, "what": "so so", "do": "do this", "fixed": ""},
         ],
     }
 
@@ -66,9 +69,15 @@ def test_every_check_runs_here_and_leaves_nothing(runtime: Path, tmp_path: Path)
     findings = list(checks.check_all(tmp_path))
     assert [f.check for f in findings] == [
         "daemon",
+        "versions",
         "runtime directory",
+        "session index",
+        "socket",
         "shared memory",
+        "memory",
         "orphans",
+        "sessions",
+        "part files",
         "descriptors",
         "logout",
         "ffmpeg",
@@ -129,26 +138,69 @@ def test_a_path_too_long_for_a_socket_is_a_problem(tmp_path: Path, monkeypatch: 
 def test_little_shared_memory_is_seen(monkeypatch: pytest.MonkeyPatch, free_mib: int, level: str) -> None:
     """A container's 64 MiB is a warning, less than any ring needs is a problem."""
     monkeypatch.setattr(os, "statvfs", lambda path: Filesystem(free_mib * 256 + 10, free_mib * 256, 4096))
-    finding = checks.check_shared_memory(Path("/dev/shm"))
+    finding = machine.check_shared_memory(Path("/dev/shm"))
     assert finding.level == level
     assert ("--shm-size" in finding.do) == (level != OK)
 
 
-def test_rings_without_a_session_are_orphans(tmp_path: Path) -> None:
-    """Segments and semaphores of this runtime directory count, unless their session is served."""
-    shm, runtime = tmp_path / "shm", tmp_path / "run"
-    shm.mkdir()
-    runtime.mkdir()
-    tag = runtime_tag(runtime)
-    ours = [f"recd-{tag}-live-0", f"recd-{tag}-dead-0", f"sem.recd-{tag}-dead-main"]
-    for name in [*ours, "recd-00000000-dead-0", "x"]:
-        (shm / name).write_bytes(bytes(5000))
-    finding = checks.check_orphans(shm, runtime, Daemon(7, __version__, frozenset({"live"})))
-    assert finding.level == WARN
-    assert finding.what.startswith("2 objects")
-    assert checks.check_orphans(shm, runtime, Daemon()).what.startswith("3 objects")
-    assert checks.check_orphans(shm, runtime, Daemon(7, error=DaemonNotRunningError("deaf"))).level == OK
-    assert checks.check_orphans(shm, tmp_path / "none", Daemon()).level == OK
+def test_what_this_user_takes_of_shared_memory_is_told(tmp_path: Path) -> None:
+    """Of a full /dev/shm one must know whose it is: the user's share, and recd's share of that."""
+    (tmp_path / "recd-00000000-x").write_bytes(bytes(8192))
+    (tmp_path / "other").write_bytes(bytes(4096))
+    assert machine._taken_bytes(tmp_path, os.getuid()) == (12288, 8192)
+    assert machine._taken_bytes(tmp_path, os.getuid() + 1) == (0, 0)
+
+
+def cgroup(root: Path, row: str, **files: str) -> Path:
+    """A machine whose process is in a cgroup with these files."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(row)
+    for place, text in files.items():
+        path = root / "sys/fs/cgroup" / place.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("row", "files", "level"),
+    [
+        ("0::/\n", {}, OK),
+        ("0::/a/b\n", {"a__b__memory_dot_max": "max\n", "a__b__memory_dot_current": "5\n"}, OK),
+        ("0::/a/b\n", {"a__memory_dot_max": "300000000\n", "a__memory_dot_current": "200000000\n"}, WARN),
+        ("0::/\n", {"memory_dot_max": "300000000\n", "memory_dot_current": "299000000\n"}, PROBLEM),
+        (
+            "0::/\n",
+            {
+                "memory_dot_max": "1000000000\n",
+                "memory_dot_current": "999000000\n",
+                "memory_dot_stat": "anon 1\ninactive_file 900000000\n",
+            },
+            OK,
+        ),
+        (
+            "4:memory:/c\n",
+            {
+                "memory__c__memory_dot_limit_in_bytes": "300000000\n",
+                "memory__c__memory_dot_usage_in_bytes": "200000000\n",
+            },
+            WARN,
+        ),
+        (
+            "4:memory:/c\n",
+            {
+                "memory__c__memory_dot_limit_in_bytes": "9223372036854771712\n",
+                "memory__c__memory_dot_usage_in_bytes": "200000000\n",
+            },
+            OK,
+        ),
+    ],
+)
+def test_a_container_without_memory_for_rings_is_seen(
+    tmp_path: Path, row: str, files: dict[str, str], level: str
+) -> None:
+    """The tightest limit on the way up counts, less what the kernel can reclaim; both kinds of cgroups are read."""
+    assert machine.check_memory(cgroup(tmp_path, row, **files), None).level == level
 
 
 @pytest.mark.parametrize(
@@ -157,13 +209,13 @@ def test_rings_without_a_session_are_orphans(tmp_path: Path) -> None:
 def test_few_descriptors_are_seen(monkeypatch: pytest.MonkeyPatch, limit: int, level: str) -> None:
     """A limit on open files that stops recording after some streams is told with the number of streams."""
     monkeypatch.setattr(resource, "getrlimit", lambda which: (limit, limit))
-    assert checks.check_descriptors(None).level == level
+    assert machine.check_descriptors(None).level == level
 
 
 def test_the_limit_that_counts_is_the_daemons_own() -> None:
     """A running daemon has the limits of whoever started it, not those of this shell."""
     own = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    assert str(own) in checks.check_descriptors(os.getpid()).what
+    assert str(own) in machine.check_descriptors(os.getpid()).what
 
 
 def logind(root: Path, main_file: str, **parts: str) -> Path:
@@ -195,19 +247,19 @@ def test_a_logout_that_removes_shared_memory_is_seen(
     tmp_path: Path, main_file: str, parts: dict[str, str], level: str
 ) -> None:
     """The setting is read as logind reads it: the built-in one, the main file, parts by name."""
-    finding = checks.check_logind(logind(tmp_path, main_file, **parts), uid=54321)
+    finding = machine.check_logind(logind(tmp_path, main_file, **parts), uid=54321)
     assert finding.level == level
     assert ("loginctl enable-linger" in finding.do) == (level != OK)
 
 
 def test_who_lingers_or_is_no_person_needs_nothing(tmp_path: Path) -> None:
     """Lingering users and system users keep their shared memory; so does a machine without logind."""
-    assert checks.check_logind(tmp_path, uid=54321).level == OK
+    assert machine.check_logind(tmp_path, uid=54321).level == OK
     root = logind(tmp_path, "")
-    assert checks.check_logind(root, uid=33).level == OK
+    assert machine.check_logind(root, uid=33).level == OK
     (root / "var/lib/systemd/linger").mkdir(parents=True)
     (root / "var/lib/systemd/linger/54321").touch()
-    assert checks.check_logind(root, uid=54321).level == OK
+    assert machine.check_logind(root, uid=54321).level == OK
 
 
 def test_an_ffmpeg_that_cannot_encode_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,15 +286,15 @@ def test_a_full_or_slow_disk_is_seen(
 ) -> None:
     """Room and the time of a sync decide, each with its own advice."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 0, int(free_gb * 1e9)))
-    monkeypatch.setattr(checks, "_fsync_time_s", lambda path: sync_s)
-    finding = checks.check_disk(tmp_path)
+    monkeypatch.setattr(machine, "_fsync_time_s", lambda path: sync_s)
+    finding = machine.check_disk(tmp_path)
     assert finding.level == level
     assert hint in finding.do
 
 
 def test_a_directory_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     """Recording there would fail, and the doctor says so first."""
-    finding = checks.check_disk(tmp_path / "none")
+    finding = machine.check_disk(tmp_path / "none")
     assert finding.level == PROBLEM
     assert "Recorder(dir=" in finding.do
 
@@ -251,8 +303,54 @@ def test_a_directory_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None
     ("now_unix_s", "state", "level"), [(0.0, 0, PROBLEM), (2e9, 5, WARN), (2e9, 0, OK), (2e9, -1, OK)]
 )
 def test_a_clock_that_is_wrong_or_alone_is_seen(
-    monkeypatch: pytest.MonkeyPatch, now_unix_s: float, state: int, level: str
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now_unix_s: float, state: int, level: str
 ) -> None:
     """1970 is a problem; a clock that nobody synchronises matters only between machines."""
-    monkeypatch.setattr(checks, "_clock_state", lambda: state)
-    assert checks.check_clock(now_unix_s).level == level
+    monkeypatch.setattr(machine, "_clock_state", lambda: state)
+    assert machine.check_clock(tmp_path, now_unix_s).level == level
+
+
+@pytest.mark.parametrize(
+    ("source", "level"), [("tsc", OK), ("kvm-clock", OK), ("hpet", WARN), ("acpi_pm", WARN)]
+)
+def test_a_slow_clock_source_is_seen(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, level: str
+) -> None:
+    """Where the kernel gave up the processor's counter, each time stamp costs a system call."""
+    monkeypatch.setattr(machine, "_clock_state", lambda: 0)
+    path = tmp_path / "sys/devices/system/clocksource/clocksource0"
+    path.mkdir(parents=True)
+    (path / "current_clocksource").write_text(f"{source}\n")
+    assert machine.check_clock(tmp_path, 2e9).level == level
+
+
+def test_a_wall_clock_that_was_set_during_a_recording_is_seen(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running recording began at a known time on both clocks; if they went apart since, it is told."""
+    monkeypatch.setattr(machine, "_clock_state", lambda: 0)
+    clocks = {"wall_ns": time.time_ns(), "mono_ns": time.monotonic_ns()}
+    SessionStore(tmp_path, "s1").create({"boot_id": boot_id().hex(), "clocks": clocks})
+    index.write({"session": "s1", "directory": str(tmp_path), "state": "live"})
+    assert machine.check_clock(tmp_path, time.time()).level == OK
+    assert "1 h forward" in machine.check_clock(tmp_path, time.time() + 3600).what
+    assert "30 s back" in machine.check_clock(tmp_path, time.time() - 30).what
+
+
+@pytest.mark.parametrize(
+    ("own", "client", "level"),
+    [("0.1.0", "0.1.7", OK), ("0.1.0", "0.2.0", PROBLEM), ("1.1.0", "0.1.0", PROBLEM)],
+)
+def test_halves_that_do_not_fit_are_seen(own: str, client: str, level: str) -> None:
+    """Daemon and client of one minor version work together, others need not."""
+    assert checks.check_versions(own, client).level == level
+
+
+def test_what_loginctl_knows_of_lingering_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lingering that is recorded elsewhere than in the usual place is asked for."""
+    program = tmp_path / "bin/loginctl"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\n[ "$1 $2" = "show-user 54321" ] && echo yes\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    assert machine.check_logind(logind(tmp_path, ""), uid=54321).level == OK

@@ -17,7 +17,7 @@ from recd.cli import start
 from recd_client.errors import DaemonStartError
 from support import wait_until
 
-#: Stands in for recd.supervisor in interpreters that have it on their path as sitecustomize.
+#: Stands in for recd.daemon in interpreters that have it on their path as sitecustomize.
 STAND_IN = """
 import sys, types
 
@@ -58,9 +58,9 @@ def run(*, ready_fd):
             connection.sendall(control.encode({"id": control.decode(body)["id"], **hello}))
         connection.close()
 
-stand_in = types.ModuleType("recd.supervisor")
+stand_in = types.ModuleType("recd.daemon")
 stand_in.run = run
-sys.modules["recd.supervisor"] = stand_in
+sys.modules["recd.daemon"] = stand_in
 """
 
 

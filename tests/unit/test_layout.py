@@ -47,6 +47,7 @@ WORDS_1_0 = {
     "consumer_state": (22, 8512),
     "error": (23, 8520),
     "spooled_bytes": (24, 8576),
+    "lost_dropped_oldest_count": (25, 8584),
 }
 GEOMETRY_1_0 = {
     "magic": 0, "endian": 8, "version_major": 16, "version_minor": 20, "incompatible_flags": 24,

@@ -265,7 +265,7 @@ def test_a_finished_file_that_was_taken_away_meanwhile_is_not_missed(tmp_path: P
 def test_the_name_is_written_down_and_the_file_synced_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a power loss a final name means a finished file: data, name, directory."""
+    """After a power loss a final name means a finished file: data, names, directories."""
     order: list[str] = []
 
     def noted(name: str, real: Any) -> Any:
@@ -282,7 +282,9 @@ def test_the_name_is_written_down_and_the_file_synced_before_it_is_renamed(
     sealing.run()
     assert order == [
         "fsync s.part.csv",
+        "fsync out",
         "fdatasync sink0.parts",
+        f"fsync {tmp_path.name}",
         "rename s.part.csv",
         "fsync out",
         "fdatasync sink0.parts",

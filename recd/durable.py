@@ -1,0 +1,86 @@
+"""Files and names that survive a loss of power.
+
+An ``fsync`` of a file makes its content durable, not its name: that stands in the directory, and the
+directory's own name in the one above. Once an ``fsync`` failed, the kernel may have dropped what it could
+not write, and would report success the next time: such a file is not asked again, but copied to a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from .log import sync_directory
+
+
+def make_directories(path: Path, mode: int = 0o777) -> None:
+    """The directory is there, and so it is after a loss of power, with all that were made above it.
+
+    Raises
+    ------
+    FileExistsError
+        Something of that name is there that is no directory.
+    """
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_directory(made.parent)
+
+
+def sync_file(path: Path) -> None:
+    """What is in the file is durable."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
+def renew(path: Path) -> None:
+    """A synced copy is in the file's place; whoever has the old one open keeps that."""
+    copy = path.with_name(f"{path.name}.copy")
+    shutil.copyfile(path, copy)
+    sync_file(copy)
+    os.rename(copy, path)
+    sync_directory(path.parent)
+
+
+class Syncer:
+    """Makes one file durable, and its name.
+
+    Parameters
+    ----------
+    path : Path
+        Need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: Whether an ``fsync`` failed, and the file was not replaced since.
+        self.distrusted = False
+        self._named = False
+
+    def sync(self) -> bool:
+        """The file, if there is one, is durable; whether it is a new one, so that it must be opened again.
+
+        Raises
+        ------
+        OSError
+            It is not; the next call puts a copy in its place.
+        """
+        if not self.path.exists():
+            return False
+        if self.distrusted:
+            renew(self.path)
+            self.distrusted, self._named = False, True
+            return True
+        try:
+            sync_file(self.path)
+        except OSError:
+            self.distrusted = True
+            raise
+        if not self._named:
+            sync_directory(self.path.parent)
+            self._named = True
+        return False

@@ -1,0 +1,36 @@
+"""The simulation killed at every step of its write path: at most one sample more than it knows of, none torn."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from killing import Simulation, check_files, wait_for_manifest
+from rounds import ROUNDS, dice, points
+
+SAMPLES = 40
+
+
+@pytest.mark.parametrize("stream", ["state", "film"])
+def test_a_simulation_killed_at_any_bytecode_of_a_write_loses_and_tears_nothing(
+    shared_runtime: Path, tmp_path: Path, stream: str
+) -> None:
+    """Reserve, intent, copy, header, head store, doorbell: what was written before is there, what was not is not."""
+    chance = dice("client", stream)
+    alive = Simulation(tmp_path / "alive", SAMPLES, "--die-in", stream)
+    steps = int(alive.lines_until("steps").split()[1])
+    alive.finish()
+    assert steps > 100
+    for at in points(steps, chance, max(ROUNDS // 2, 3)):
+        directory = tmp_path / f"{at}"
+        sim = Simulation(directory, SAMPLES, "--die-in", stream, "--die-at", str(at))
+        assert sim.wait() == -signal.SIGKILL
+        assert sim.published == SAMPLES // 2
+        manifest = wait_for_manifest(directory)
+        check_files(directory, SAMPLES // 2, SAMPLES // 2 + 1)
+        assert manifest["state"] == "client died"
+        told = manifest["streams"][stream]
+        assert told["samples"] <= told["attempted"] <= told["samples"] + 1
+        assert not any(told["lost"].values())
