@@ -34,8 +34,9 @@ from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
-from .durable import make_directories, sync_directory
+from .durable import make_directories
 from .limits import Limits, check_descriptors, stream_descriptors
+from .log import sync_directory
 from .registry import MAIN_GROUP
 
 #: A ring holds some milliseconds of a loop that does nothing but write, seconds of any simulation: room
