@@ -54,6 +54,8 @@ class Verification:
         self._alone = False
         try:
             self._choose(path)
+            #: How much there is to read, about: files are read twice, for their hash and for their contents.
+            self.size_bytes = self._size_bytes()
         except RecdError:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as e:
@@ -110,9 +112,7 @@ class Verification:
             )
         self._alone = True
 
-    @property
-    def size_bytes(self) -> int:
-        """How much there is to read, about: files are read twice, for their hash and for their contents."""
+    def _size_bytes(self) -> int:
         files = [
             2 * int(file["bytes"])
             for told in self._told

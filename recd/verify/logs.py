@@ -59,9 +59,11 @@ class LogCheck:
         """
         for copy in sorted(self.path.glob("*.cut")):
             yield self._bad(copy, "a damaged end of the log was put aside here by an earlier worker")
-        if self.begin is None:
-            return
         journal = Journal(self.directory, self.schema, reads_only=True)
+        if self.begin is None:
+            if journal.position and not (self.directory / "result.json").exists():
+                yield self._bad(self.path, f"there is no log, and it had reached position {journal.position}")
+            return
         known, journal.position, journal.tally = journal.position, self.begin, Tally()  # count all of it anew
         self.end = self.begin
         reader = LogReader(self.path)

@@ -188,7 +188,8 @@ def _hdf5(path: Path, schema: Schema | None) -> Iterator[Times]:
         for name, dataset in file.items():
             text = h5py.check_string_dtype(dataset.dtype) is not None
             shapes[name] = (tuple(dataset.shape), "" if text else str(dataset.dtype.str))
-            step = rows_at_once(dataset)
+            _check_rows(name, dataset)
+            step = _rows_at_once(dataset)
             for at in range(0, len(dataset), step):
                 try:
                     block = dataset[at : at + step]
@@ -199,7 +200,15 @@ def _hdf5(path: Path, schema: Schema | None) -> Iterator[Times]:
     _fits(schema, shapes)
 
 
-def rows_at_once(dataset: Any) -> int:
+def _check_rows(name: str, dataset: Any) -> None:
+    """Rows that were never written read as zeros, as many as a damaged header says."""
+    if dataset.chunks is None:
+        raise OutputError(f"dataset {name!r} is none that recd writes")
+    if dataset.size and len(dataset) > dataset.id.get_num_chunks() * dataset.chunks[0]:
+        raise OutputError(f"dataset {name!r} has {len(dataset)} rows, of which many are not in the file")
+
+
+def _rows_at_once(dataset: Any) -> int:
     """Rows of a dataset that take about a MiB, in whole chunks."""
     row_bytes = max(int(np.prod(dataset.shape[1:], dtype=np.int64)) * dataset.dtype.itemsize, 1)
     chunk = dataset.chunks[0] if dataset.chunks else 1
@@ -217,11 +226,13 @@ def count_frames(path: Path) -> int:
     OutputError
         The file is damaged, or says that it has more.
     """
-    from ..video import files
+    from ..video import counting, files
 
     listed, found = files.describe(path).frames, files.count_frames(path)
     if found != listed:
         raise OutputError(f"{found} frames decode, {listed} are listed")
+    if not counting.is_complete(path):
+        raise OutputError("it ends too early: its index is missing, or it is not finished")
     return found
 
 

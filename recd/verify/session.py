@@ -64,12 +64,8 @@ class SessionCheck:
 
     def locate(self, path: Path) -> Path:
         """The file, also if the directory was moved since."""
-        try:
-            inside = path.relative_to(self.store.spec["directory"])
-        except (KeyError, ValueError):
-            inside = Path(path.name)
-        moved = self.store.directory / inside
-        return moved if moved.exists() or not path.exists() else path
+        home = Path(self.store.spec.get("directory", self.store.directory))
+        return self.store.directory / path.relative_to(home) if path.is_relative_to(home) else path
 
 
 class _Sink:

@@ -91,6 +91,7 @@ def test_the_keys_of_json_answers_are_documented(runtime: Path, tmp_path: Path) 
         "status": ["status"],
         "ls": ["ls"],
         "info": ["info", str(tmp_path / "x.csv")],
+        "verify": ["verify", str(tmp_path / "x.csv")],
         "doctor": ["doctor", "--dir", str(tmp_path)],
     }
     for verb, line in lines.items():
