@@ -76,15 +76,17 @@ class Recording:
     seconds : float
         How long it writes.
     seed : int
+    *how : str
+        ``"steady"``, perhaps.
     """
 
-    def __init__(self, directory: Path, seconds: float, seed: int) -> None:
+    def __init__(self, directory: Path, seconds: float, seed: int, *how: str) -> None:
         self.directory = directory
         self.seconds = seconds
         self.errors = directory.with_suffix(".stderr")
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), str(directory), str(seconds), str(seed)],
+                [sys.executable, str(SCRIPT), str(directory), str(seconds), str(seed), *how],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
