@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Recording:
     def __init__(self, directory: Path, seconds: float, seed: int, *how: str) -> None:
         self.directory = directory
         self.seconds = seconds
-        self.errors = directory.with_suffix(".stderr")
+        self.errors = Path(tempfile.mkstemp(prefix="recd-soak-")[1])  # not on the disk that gets full
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), str(directory), str(seconds), str(seed), *how],
