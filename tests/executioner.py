@@ -41,6 +41,7 @@ from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
 LOADED: Final = (frames, csv, hdf5, npz)
+_PATIENCE_S: Final = 60
 #: The labelled steps from the ring to a finished recording, as ``module:Class.function``.
 STEPS: Final = {
     "log append": ("recd.log:LogWriter.append",),
@@ -133,7 +134,8 @@ def _die_at(label: str, when: str, nth: int) -> None:
 
 
 def _work(request: dict[str, Any]) -> None:
-    """Be the worker."""
+    """Be the worker; one that never ends is ended, and its test fails."""
+    signal.alarm(_PATIENCE_S)
     os.environ.update(request["environment"])
     said = os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 2)
