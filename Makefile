@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml client/pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -35,6 +35,12 @@ lint: $(VENV)/.installed-dev  ## Check style and types
 
 bench: $(VENV)/.installed  ## Measure what recording costs
 	$(BIN)/python scripts/bench.py $(ARGS)
+
+# Every kill point and 2,000 rounds of random kills (an hour or two), then recordings while everything goes wrong.
+SOAK_ROUNDS ?= 2000
+soak: $(VENV)/.installed-dev  ## Kill at every point, then record for half an hour while everything fails
+	RECD_ROUNDS=$(SOAK_ROUNDS) $(BIN)/pytest -n $(JOBS) --maxprocesses $(MAX_JOBS) --dist worksteal tests/crash
+	$(BIN)/python scripts/soak.py $(ARGS)
 
 clean:  ## Remove the environment, build products and caches (never recordings)
 	rm -rf $(VENV) build dist client/build client/dist *.egg-info client/*.egg-info

@@ -69,7 +69,7 @@ class Soak:
         self.number = 0
         seconds = options.minutes * 60
         self.begin = time.monotonic()
-        self.steady = Recording(directory / "steady", seconds, options.seed)
+        self.steady = Recording(directory / "steady", seconds, options.seed, "steady")
         self.running.append(self.steady)
         disk = directory if own_disk else None
         self.faults = Faults(runtime, disk, self.chance, {self.steady.process.pid})

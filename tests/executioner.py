@@ -12,12 +12,15 @@ Usage: executioner.py. It has everything imported, so a worker costs millisecond
     The system call at which it is killed, counted from 1; 0: none.
 ``step``
     Or ``[label, "before" | "after", n]``: it kills itself at the n-th time of a step in :data:`STEPS`.
+``full``
+    Or ``[label, n]``: the disk is full for the first n times of a step.
 ``stderr``
     File for what it says.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -38,6 +41,7 @@ from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
 LOADED: Final = (frames, csv, hdf5, npz)
+_PATIENCE_S: Final = 60
 #: The labelled steps from the ring to a finished recording, as ``module:Class.function``.
 STEPS: Final = {
     "log append": ("recd.log:LogWriter.append",),
@@ -85,6 +89,29 @@ def _place(dotted: str) -> tuple[Any, str]:
     return owner, name
 
 
+def _replace_step(label: str, replacement: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    for dotted in {**STEPS, **VIDEO_STEPS}[label]:
+        owner, name = _place(dotted)
+        setattr(owner, name, replacement(getattr(owner, name)))
+
+
+def _be_full(label: str, times: int) -> None:
+    """The first so many times of a step there is no room."""
+    left = times
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **named)
+
+        return call
+
+    _replace_step(label, failing)
+
+
 def _die_at(label: str, when: str, nth: int) -> None:
     """Kill this process before or after the n-th time of a step."""
     count = 0
@@ -103,13 +130,12 @@ def _die_at(label: str, when: str, nth: int) -> None:
 
         return call
 
-    for dotted in {**STEPS, **VIDEO_STEPS}[label]:
-        owner, name = _place(dotted)
-        setattr(owner, name, dying(getattr(owner, name)))
+    _replace_step(label, dying)
 
 
 def _work(request: dict[str, Any]) -> None:
-    """Be the worker."""
+    """Be the worker; one that never ends is ended, and its test fails."""
+    signal.alarm(_PATIENCE_S)
     os.environ.update(request["environment"])
     said = os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 2)
@@ -119,6 +145,8 @@ def _work(request: dict[str, Any]) -> None:
         setattr(owner, name, type(getattr(owner, name))(value))
     if request.get("step"):
         _die_at(*request["step"])
+    if request.get("full"):
+        _be_full(*request["full"])
     worker.main(*(request[k] for k in ("runtime", "directory", "session", "group")), alone=True)
     os._exit(0)
 

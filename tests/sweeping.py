@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recordings
-from recd.registry import MAIN_GROUP
+from recd.registry import EXIT_LOCKED, MAIN_GROUP
 from recd.session import SessionStore
 from recd_client import layout, shm
 from recd_client.options import SinkOptions, VideoFile
@@ -288,7 +288,7 @@ class Take:
         return bool(ended["where"]) if "at" in kill else ended["code"] == -9
 
     def _worker(self, group: str, **kill: Any) -> dict[str, Any]:
-        return self.executioner.run(
+        request: dict[str, Any] = dict(
             runtime=str(self.runtime),
             directory=str(self.directory),
             session=SESSION,
@@ -298,6 +298,9 @@ class Take:
             stderr=str(self.errors),
             **kill,
         )
+        while (ended := self.executioner.run(**request))["code"] == EXIT_LOCKED:
+            time.sleep(0.005)  # an ffmpeg that the dead one was about to start still has its lock
+        return ended
 
     def _said(self) -> str:
         said = self.errors.read_text() if self.errors.exists() else ""

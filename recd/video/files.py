@@ -5,6 +5,7 @@ All functions block while ffmpeg runs: for a finisher's thread, not for a worker
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Sequence
@@ -153,6 +154,8 @@ def join(pieces: Sequence[Path], out: Path, fps: Fraction, title: str = "") -> N
     ------
     OutputError
         The pieces do not fit together or cannot be written as one file.
+    OSError
+        There is no room for it: to be tried again.
     """
     for piece in pieces:
         _require(piece)
@@ -193,6 +196,9 @@ def _copy(source: Sequence[str], out: Path, fps: Fraction, title: str, data: byt
         data=data,
     )
     if done.returncode != 0:
+        for code in (errno.ENOSPC, errno.EDQUOT):  # it is tried again when there is room
+            if os.strerror(code) in done.stderr:
+                raise OSError(code, os.strerror(code), str(out))
         raise OutputError(
             f"{out} cannot be written: {done.reason}", "make room on the disk, then run: recd recover"
         )

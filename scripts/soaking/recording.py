@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -76,15 +77,17 @@ class Recording:
     seconds : float
         How long it writes.
     seed : int
+    *how : str
+        ``"steady"``, perhaps.
     """
 
-    def __init__(self, directory: Path, seconds: float, seed: int) -> None:
+    def __init__(self, directory: Path, seconds: float, seed: int, *how: str) -> None:
         self.directory = directory
         self.seconds = seconds
-        self.errors = directory.with_suffix(".stderr")
+        self.errors = Path(tempfile.mkstemp(prefix="recd-soak-")[1])  # not on the disk that gets full
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), str(directory), str(seconds), str(seed)],
+                [sys.executable, str(SCRIPT), str(directory), str(seconds), str(seed), *how],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -1,7 +1,9 @@
 """The simulation of a soak: tells what became of every write through a pipe.
 
-Usage: simulation.py DIRECTORY SECONDS SEED. On stdout two bytes for every attempt, once ``write`` has returned:
-the stream (0 state, 1 film) and whether it returned true. Exit code 3: the recording was refused.
+Usage: simulation.py DIRECTORY SECONDS SEED [steady]. A steady one can go on for ever: all its files are split,
+what waits on the disk is not limited, and nothing holds it up. On stdout two bytes for every attempt, once
+``write`` has returned: the stream (0 state, 1 film) and whether it returned true. Exit code 3: the recording was
+refused.
 """
 
 from __future__ import annotations
@@ -30,20 +32,21 @@ def level(attempt: int) -> int:
 def main() -> int:
     """Record."""
     directory, seconds, chance = sys.argv[1], float(sys.argv[2]), random.Random(sys.argv[3])
+    steady = "steady" in sys.argv
     warnings.simplefilter("ignore")  # losses are counted by who started this
-    overflow = chance.choice(["drop_newest", "drop_newest", "block"])
+    overflow = "drop_newest" if steady else chance.choice(["drop_newest", "drop_newest", "block"])
     try:
         rec = Recorder(
             "soak",
             dir=directory,
             durability=chance.choice(["process", "process", "interval", "strict"]),
-            spool_limit=chance.choice([None, "2MB"]),
+            spool_limit=None if steady else chance.choice([None, "2MB"]),
         )
         state = rec.stream(
             "state",
-            CSVFile("state.csv", split=chance.choice([None, 700])),
-            NPZFile("state.npz", save_on_reset=True),
-            HDF5File("state.h5", split=chance.choice([None, "300KB"])),
+            CSVFile("state.csv", split=5000 if steady else chance.choice([None, 700])),
+            NPZFile("state.npz", split=5000 if steady else None, save_on_reset=not steady),
+            HDF5File("state.h5", split=5000 if steady else chance.choice([None, "300KB"])),
             like={"i": 0, "x": np.zeros(20)},
             overflow=overflow,
             timeout=1.0,
@@ -51,7 +54,7 @@ def main() -> int:
         )
         film = rec.stream(
             "film",
-            VideoFile("film.mp4", fps=50, split=chance.choice([None, 70])),
+            VideoFile("film.mp4", fps=50, split=500 if steady else chance.choice([None, 70])),
             like=np.zeros((HEIGHT, WIDTH), np.uint8),
             overflow=overflow,
             timeout=1.0,
@@ -62,6 +65,8 @@ def main() -> int:
     frame = np.zeros((HEIGHT, WIDTH), np.uint8)
     begin = time.monotonic()
     for i in range(int(seconds * STATE_HZ)):
+        if time.monotonic() - begin > seconds:  # it was held up
+            break
         os.write(1, bytes((0, state.write({"i": i, "x": np.full(20, i / 8)}, t=i / 8))))
         if i % FILM_EVERY == 0:
             frame[:] = level(i // FILM_EVERY)

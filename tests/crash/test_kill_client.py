@@ -23,7 +23,7 @@ def test_a_simulation_killed_at_any_bytecode_of_a_write_loses_and_tears_nothing(
     steps = int(alive.lines_until("steps").split()[1])
     alive.finish()
     assert steps > 100
-    for at in points(steps, chance, max(ROUNDS // 2, 3)):
+    for at in points(steps, chance, max(ROUNDS // 4, 3)):
         directory = tmp_path / f"{at}"
         sim = Simulation(directory, SAMPLES, "--die-in", stream, "--die-at", str(at))
         assert sim.wait() == -signal.SIGKILL

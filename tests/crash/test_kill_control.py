@@ -71,7 +71,7 @@ def test_a_supervisor_killed_at_any_system_call_loses_nothing(runtime: Path, tmp
 
     calls = record(0)
     assert calls > 40
-    for at in points(calls, chance, max(ROUNDS // 3, 2)):
+    for at in points(calls, chance, max(ROUNDS // 5, 2)):
         record(at)
 
 
@@ -97,5 +97,5 @@ def test_a_simulation_killed_at_any_system_call_loses_nothing(runtime: Path, tmp
     recd("start")
     calls = record(0)
     assert calls > SAMPLES
-    for at in points(calls, chance, max(ROUNDS // 3, 2)):
+    for at in points(calls, chance, max(ROUNDS // 5, 2)):
         record(at)

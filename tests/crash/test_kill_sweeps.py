@@ -117,3 +117,11 @@ def test_every_labelled_step_is_reached(take: NewTake, films: bool) -> None:
         killed = take("video" if films else "all three", chance)
         assert killed.play({"step": [label, "after", 1]})[0]["code"] == -9, label
         killed.check()
+
+
+@pytest.mark.parametrize("label", ["part put", "seal", "seal: hash", "rename", "result", "manifest", "index"])
+def test_a_disk_that_is_full_at_the_end_only_delays_it(take: NewTake, label: str) -> None:
+    """Nothing at the end of a recording needs the room that there is not: the same worker tries until it has it."""
+    delayed = take("csv in parts", dice("full", label))
+    assert [end["code"] for end in delayed.play({"full": [label, 3]})] == [0, 0]
+    delayed.check()

@@ -16,6 +16,8 @@ import pytest
 
 from killing import Simulation, check_files, daemon_pid, encoders, holders, kill_all, wait_for_manifest
 from leaks import Census, leaks_since
+from recd_client import Recorder
+from recd_client.errors import OutputError
 from rounds import dice, share
 from support import processes_of
 
@@ -142,3 +144,13 @@ def one_round(scene: Scene, victims: Callable[[Scene], list[int]]) -> None:
     if sim.published:
         check_files(scene.directory, sim.published, sim.published + died)
     assert daemon_pid(scene.runtime)
+
+
+def test_a_refused_recording_has_no_worker_that_dies_again_and_again(runtime: Path, tmp_path: Path) -> None:
+    """Its worker left on purpose: nobody is started in its place, and the daemon forgets it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        Recorder("refused", dir=tmp_path / "file" / "below")
+    calm_round(tmp_path / "calm")
+    Census.when_idle(runtime)
+    assert "died" not in (runtime / "daemon.log").read_text()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+from fractions import Fraction
 from pathlib import Path
 
 import imageio_ffmpeg
 import pytest
 
-from recd.video import ffmpeg
+from recd.video import ffmpeg, files
+from recd_client.errors import RecdError
 
 PROGRAM = """#!/bin/sh
 echo "ffmpeg version 7.0"
@@ -54,3 +56,17 @@ def test_the_bundled_ffmpeg_is_found_without_running_it(monkeypatch: pytest.Monk
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", killed)
     monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
     assert Path(str(ffmpeg._bundled())).parent.parent == Path(imageio_ffmpeg.__file__).parent
+
+
+def test_a_full_disk_is_no_reason_to_give_a_video_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Joining on a full disk raises what is tried again later, not what gives the file up."""
+    program, piece = tmp_path / "ffmpeg", tmp_path / "piece.mp4"
+    piece.touch()
+    banner = 'echo "ffmpeg version 7.0"; echo "libavformat 61. 1.100"'
+    said = "Could not write header (incorrect codec parameters ?): No space left on device"
+    program.write_text(f'#!/bin/sh\n{banner}\n[ "$1" = -version ] && exit\necho "{said}" >&2\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("RECD_FFMPEG", str(program))
+    with pytest.raises(OSError, match="No space left") as raised:
+        files.join([piece], tmp_path / "out.mp4", Fraction(50))
+    assert not isinstance(raised.value, RecdError)

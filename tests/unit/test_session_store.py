@@ -1,0 +1,80 @@
+"""A session on disk: begun whole or not at all, and taken over from a worker that died half-way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recd import session
+from recd.link import Link
+from recd.session import SessionStore
+from recd_client import shm
+from recd_client.errors import OutputError
+from recd_client.options import CSVFile
+from recd_client.process import start_ticks
+from recd_client.shm import Segment
+from streams import PLAIN
+
+SPEC = {"overwrite": "error", "client_pid": os.getpid(), "client_ticks": start_ticks(os.getpid())}
+
+
+@pytest.fixture
+def tag(runtime: Path) -> Iterator[str]:
+    """Of this test's runtime directory, whose shared memory is gone afterwards."""
+    tag = shm.runtime_tag(runtime)
+    yield tag
+    shm.unlink_session(tag, "one")
+
+
+def names(tag: str) -> set[str]:
+    """What is in shared memory."""
+    return {path.name for path in shm.SHM_DIR.glob(f"*{tag}*")}
+
+
+def test_a_ring_that_a_dead_worker_made_is_made_anew(tag: str, tmp_path: Path) -> None:
+    """Killed between the ring and its stream's description, it has a successor that can attach the stream."""
+    store = SessionStore(tmp_path, "one")
+    store.create(SPEC)
+    Segment.create(f"/{shm.PREFIX}-{tag}-one-0", 1 << 16, {}).close()
+    request = {"stream": "s", "schema": PLAIN.to_json(), "sinks": [CSVFile("s.csv").to_json()]}
+    spec = store.attach(request, tag)
+    ring = Segment.open(spec["ring"])
+    assert len(ring.memory) > 1 << 20  # the new one
+    ring.close()
+
+
+def test_a_session_that_is_over_leaves_no_name(tag: str) -> None:
+    """Its rings and doorbells go, whoever made them; those of other sessions stay."""
+    for session_id in ("one", "other"):
+        Segment.create(f"/{shm.PREFIX}-{tag}-{session_id}-0", 1 << 16, {}).close()
+        shm.Doorbell(f"/{shm.PREFIX}-{tag}-{session_id}-main", create=True).close()
+    shm.unlink_session(tag, "one")
+    assert names(tag) == {f"recd-{tag}-other-0", f"sem.recd-{tag}-other-main"}
+    shm.unlink_session(tag, "other")
+    assert not names(tag)
+
+
+def test_a_session_that_cannot_be_begun_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the recording is refused, and no half of it hides in the user's directory."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(session, "write_json", full)
+    with pytest.raises(OutputError, match="No space left"):
+        SessionStore(tmp_path, "one").create({})
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_worker_goes_on_when_its_supervisor_died_before_it_could_join(tmp_path: Path) -> None:
+    """It does not die of that: it comes back to the next one, as after any death of a supervisor."""
+    link = Link(tmp_path / "recd.sock", "0", {})
+    link.join()
+    assert not link.connected
