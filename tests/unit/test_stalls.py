@@ -36,7 +36,11 @@ def test_each_stall_is_told_with_its_reason_and_times(tmp_path: Path) -> None:
     found = Stalls(watched.path, watched.clock).to_json()
     assert found["count"] == 2
     assert [s["reason"] for s in found["newest"]] == ["full", "broken"]
-    assert found["newest"][0] == {"reason": "full", "begin_wall_ns": begin, "end_wall_ns": begin + 2_000_000_000}
+    assert found["newest"][0] == {
+        "reason": "full",
+        "begin_wall_ns": begin,
+        "end_wall_ns": begin + 2_000_000_000,
+    }
     assert found == watched.stalls.to_json()
 
 
