@@ -11,8 +11,6 @@ import os
 import shutil
 from pathlib import Path
 
-from .log import sync_directory
-
 
 def make_directories(path: Path, mode: int = 0o777) -> None:
     """The directory is there, and so it is after a loss of power, with all that were made above it.
@@ -84,3 +82,12 @@ class Syncer:
             sync_directory(self.path.parent)
             self._named = True
         return False
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames, new and deleted names in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -18,8 +18,7 @@ from typing import Any, Final
 
 from recd_client.errors import OptionError
 
-from .durable import make_directories
-from .log import sync_directory
+from .durable import make_directories, sync_directory
 from .paths import session_index_dir
 
 _SESSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")

@@ -19,6 +19,7 @@ from recd_client.schema import Schema
 
 from .batch import Batch
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo
+from .durable import sync_directory as sync_directory
 
 #: When a segment is full and the next one begins.
 SEGMENT_BYTES: Final = 64 << 20
@@ -301,12 +302,3 @@ class LogSource:
                         yield item.what
         finally:
             reader.close()
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames, new and deleted names in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
