@@ -12,15 +12,6 @@ import shutil
 from pathlib import Path
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames, new and deleted names in ``path`` durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def make_directories(path: Path, mode: int = 0o777) -> None:
     """The directory is there, and so it is after a loss of power, with all that were made above it.
 
@@ -91,3 +82,12 @@ class Syncer:
             sync_directory(self.path.parent)
             self._named = True
         return False
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames, new and deleted names in ``path`` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

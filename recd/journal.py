@@ -95,6 +95,10 @@ class Journal:
         self.tally = Tally()
         #: Everything before this position is in the totals.
         self.position = 0
+        #: Everything before this position was deleted from the log because nobody needed it any more.
+        self.trimmed = 0
+        #: Everything before this position was promised to survive a loss of power.
+        self.promised = 0
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
@@ -104,6 +108,7 @@ class Journal:
         state = self._checkpoint.load()
         if state:
             self.position = state["position"]
+            self.trimmed, self.promised = state["trimmed"], state["promised"]
             self.tally = Tally(**state["tally"])
         damages = [e["data"]["end"] for e in self.events() if e["kind"] == DAMAGE]
         #: Whether a reader missed anything, ever.
@@ -163,8 +168,8 @@ class Journal:
 
     def miss(self, missing: Missing) -> None:
         """Write down what a reader of the log did not find there, before it goes on; from any thread."""
-        if missing in self._missed:
-            return  # another reader told the same
+        if missing in self._missed or missing.end <= self.trimmed:
+            return  # another reader told the same; or it is in a file, or was thrown away
         self.note(missed(missing))
         self._missed.add(missing)
         if missing.seen and self._noted is None:
@@ -175,7 +180,14 @@ class Journal:
 
     def save(self) -> None:
         """Checkpoint the totals."""
-        self._checkpoint.save({"position": self.position, "tally": asdict(self.tally)})
+        self._checkpoint.save(
+            {
+                "position": self.position,
+                "trimmed": self.trimmed,
+                "promised": self.promised,
+                "tally": asdict(self.tally),
+            }
+        )
 
     def events(self) -> list[dict[str, Any]]:
         """All events in order, each once."""

@@ -122,6 +122,11 @@ class LogWriter:
         return self.last.end if self.last else 0
 
     @property
+    def begin(self) -> int:
+        """Ring position of the oldest chunk that is still there, 0 while the log is empty."""
+        return self._begins[0] if self._begins else 0
+
+    @property
     def bytes(self) -> int:
         """Size of all segments."""
         return sum(self._sizes.values())

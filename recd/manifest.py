@@ -192,9 +192,10 @@ def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first
         path = manifest_path(store.directory, store.session)
         write_text(path, strict_json.text(manifest))
-    index.write(index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time()))
+    entry = index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time())
     if finished:
         store.remove()
+    index.write(entry)  # last: as long as it says "live", somebody looks whether there is anything left
     return summary_of(manifest, path)
 
 
@@ -254,6 +255,18 @@ def index_entry(store: SessionStore, state: str, ended_unix_s: float | None = No
         "runtime_dir": store.spec["runtime_dir"],
         "streams": len(store.streams()) if ended_unix_s is not None else 0,
     }
+
+
+def has_ended(store: SessionStore) -> bool:
+    """Whether a session without working files has a manifest; then what its last worker died of doing is done."""
+    found = read_json(manifest_path(store.directory, store.session)) or {}
+    if found.get("session") != store.session:
+        return False
+    store.remove()
+    for entry in index.read_all():
+        if entry["session"] == store.session and entry.get("state") == "live":
+            index.write({**entry, "state": "finished", "ended_unix_s": found["clocks"]["end_wall_ns"] / 1e9})
+    return True
 
 
 def _relative(path: str, directory: Path) -> str:

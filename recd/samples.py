@@ -365,6 +365,7 @@ class LogRunner(Runner):
 
     def sync(self) -> None:
         """See :class:`Runner`."""
+        self.parts.sync()
         if self.over:
             return
         try:
@@ -376,7 +377,6 @@ class LogRunner(Runner):
         except OSError:
             self._go_back_to_safety()
             raise
-        self.parts.sync()
         self.save()
         self.checkpoint.sync()
 

@@ -179,10 +179,10 @@ class SessionStore:
             os.rename(self.path, old)
             sync_directory(old.parent)
         shutil.rmtree(old, ignore_errors=True)
-        try:
-            self.path.parent.rmdir()
-        except OSError:
-            return  # another session works there
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()  # unless another session works there
+        with contextlib.suppress(OSError):
+            sync_directory(self.path.parent if self.path.parent.exists() else self.directory)
 
     # --- attaching -----------------------------------------------------------------------------
     def attach(self, request: dict[str, Any], tag: str) -> dict[str, Any]:

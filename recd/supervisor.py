@@ -143,6 +143,13 @@ class Supervisor:
             return known
         try:
             session = self._load(session_id, directory)
+        except NoSuchSessionError as e:
+            from .manifest import has_ended
+            from .session import SessionStore
+
+            if not has_ended(SessionStore(directory, session_id)):
+                log.warning("session %s cannot be taken up: %s", session_id, e)
+            return None
         except (RecdError, OSError, KeyError, ValueError) as e:
             log.warning("session %s cannot be taken up: %s", session_id, e)
             return None

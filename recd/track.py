@@ -335,9 +335,11 @@ class Track:
         if not self.log.has_before(needed):
             return
         try:
+            promised = self.log.begin < self.journal.promised
+            self.journal.trimmed = max(self.journal.trimmed, needed)
             self.journal.save()
-            # What a flush made durable in the log must not depend on a video that is not.
-            if self.store.durability != "process" or self.frames is not None:
+            # What a flush made durable in the log must not depend on files that are not.
+            if self.store.durability != "process" or self.frames is not None or promised:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:
@@ -369,6 +371,7 @@ class Track:
         if not self.sync():  # first: no checkpoint may tell of what the log could lose
             return False
         try:
+            self.journal.promised = self.log.end
             self.sync_readers()
             sync_directory(self.directory)
         except OSError as e:

@@ -40,7 +40,7 @@ from .pace import Pace
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
-from .session import GroupLock, SessionStore, doorbell_name, read_json
+from .session import GroupLock, SessionStore, doorbell_name
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
@@ -466,9 +466,7 @@ class Worker:
 
 def _only_tell(store: SessionStore, runtime: Path, link: Link | NoLink) -> None:
     """Say that the session is over: its last worker died when all was finished, before it could."""
-    found = read_json(manifest.manifest_path(store.directory, store.session)) or {}
-    if found.get("session") == store.session:
-        store.remove()  # of which it died
+    if manifest.has_ended(store):
         shm.unlink_session(shm.runtime_tag(runtime), store.session)
     if isinstance(link, Link):
         link.connect()
