@@ -77,12 +77,15 @@ def stream_result(track: Track) -> dict[str, Any]:
         state, reason = "damaged", track.reason
     elif failed:
         state, reason = "failed", failed[0].reason
-        if track.frames is not None:  # what its video has not is in the log
-            tally["samples"] = counters["attempted"] - sum(lost.values())
+        if track.frames is not None and not track.ring_gone:  # what its video has not is in the log
+            tally["samples"] = attempted - sum(lost.values())
             tally["bytes"] = tally["samples"] * track.schema.payload_bytes
     elif lost.get(journal.DAMAGED) or journal.damage(events):
         state = "damaged"
         reason = f"its log was damaged, {lost.get(journal.DAMAGED, 0)} samples of it are lost"
+    elif state == "complete" and not 0 <= attempted - int(tally["samples"]) - sum(lost.values()) <= 1:
+        state = "damaged"  # one may have been in flight when its simulation died
+        reason = "the counters in its ring contradict what was in it"
     return {
         "state": state,
         "reason": reason,
@@ -145,8 +148,11 @@ def _gap(cause: str, count: int, first_seq: int, last_seq: int) -> dict[str, Any
     }
 
 
-def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
-    """Write the manifest, tell the index, clear the working files; returns the client's summary."""
+def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the manifest, clear the working files; returns the client's summary, and the index entry.
+
+    The entry is to be written last: as long as the index says "live", somebody looks whether anything is left.
+    """
     spec = store.spec
     streams: dict[str, Any] = {}
     finished = True
@@ -195,8 +201,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> dict[str, Any]:
     entry = index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time())
     if finished:
         store.remove()
-    index.write(entry)  # last: as long as it says "live", somebody looks whether there is anything left
-    return summary_of(manifest, path)
+    return summary_of(manifest, path), entry
 
 
 @contextmanager

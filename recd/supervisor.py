@@ -343,7 +343,8 @@ class Supervisor:
 
     # --- the end -----------------------------------------------------------------------------------
     async def _stop(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        outcome = await self.stop_workers(float(request.get("deadline_s") or 10.0))
+        given = request.get("deadline_s")
+        outcome = await self.stop_workers(STOP_DEADLINE_S if given is None else float(given))
         asyncio.get_running_loop().call_later(0.05, self.stopped.set)
         return outcome
 
@@ -372,7 +373,7 @@ class Supervisor:
         """Serve until stopped."""
         self.stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, self._on_signal)
         await self.server.start()
         ready()

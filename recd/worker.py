@@ -110,6 +110,7 @@ class Worker:
         self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
+        self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
         self._looked_ns = 0
         self._synced_ns = 0
@@ -292,7 +293,11 @@ class Worker:
                 return
             # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
             shm.unlink_session(self.tag, self.store.session)
-            summary = manifest.end_session(self.store, client_gone=self.client_gone and not self.closing)
+            if self._outcome is None:  # else the index could not be written
+                gone = self.client_gone and not self.closing
+                self._outcome = manifest.end_session(self.store, client_gone=gone)
+            summary, entry = self._outcome
+            index.write(entry)
             for pending in self.pending:
                 self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
             self.pending.clear()

@@ -23,7 +23,7 @@ import pytest
 import powered_recording
 from crash_disk import TRACED, CrashDisk, materialise
 from powered_recording import story, streams
-from recd import index, session, worker
+from recd import index, manifest, session, worker
 from recd.link import NoLink
 from recd.session import SessionStore
 from recd_client import process
@@ -112,6 +112,7 @@ class Powered:
                 if store.spec:
                     worker.Worker(self.runtime, store, "main", store.lock("main"), NoLink()).run()
                     return True
+                manifest.has_ended(store)
         return (runs / "manifest.json").exists()
 
 
