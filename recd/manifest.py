@@ -68,7 +68,9 @@ def stream_result(track: Track) -> dict[str, Any]:
     if track.ring_gone and not closed:
         # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
         state = "truncated"
-        reason = f"{track.ring_gone}: what was published after sample {tally['next_seq']} is lost"
+        reason = (
+            f"{track.ring_gone}: what was published after sample {tally['next_seq']}, if anything, is lost"
+        )
         unknown = attempted - int(tally["samples"]) - sum(lost.values())
         if unknown > 0:
             lost["ring_gone"] = unknown

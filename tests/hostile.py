@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
@@ -44,6 +45,7 @@ class Victim:
 
     def _be(self, first: int, second: int) -> None:
         """Body of the process."""
+        faulthandler.disable()  # that a truncated segment kills it is part of the plan
         try:
             rec = Recorder("victim", dir=self.directory, dt=0.1)
             stream = rec.stream("state", CSVFile("state.csv"), buffer_bytes=64 << 10)
