@@ -79,9 +79,12 @@ class Supervisor:
         session = self.registry.sessions.get(session_id)
         fresh = session is None
         if "error" in request:
-            if session is not None and session.opened is not None:
-                session.opened.set_exception(from_wire(request["error"]))
+            error = from_wire(request["error"])
+            if session is not None and session.opened is not None and not session.opened.done():
+                session.opened.set_exception(error)
                 self.registry.forget(session)
+            elif session is not None:
+                session.group(group_name).fail(error.what)
             return {}
         if session is None:
             session = self._load(session_id, Path(str(request["directory"])))
