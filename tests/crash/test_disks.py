@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disks import Disk, small_disk
-from killing import daemon_pid, kill
+from disks import Disk, private, small_disk
+from killing import Simulation, check_files, daemon_pid, kill, wait_for_manifest
 from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile
 from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
-from support import wait_until
+from support import processes_of, wait_until
 
 pytestmark = pytest.mark.requires("unshare")
 
@@ -202,3 +204,145 @@ def test_a_worker_that_dies_while_the_directory_is_away_has_a_successor_once_it_
     with pytest.warns(DataLossWarning):
         rec.close()
     check(run, feed)
+
+
+# --- an ffmpeg that hangs -----------------------------------------------------------------------------
+
+
+def hung_encoder(runtime: Path) -> int:
+    """The one ffmpeg, which does nothing from now on; only SIGKILL ends it."""
+    pid = wait_until(lambda: next(iter(encoding(runtime)), 0))
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def encoding(runtime: Path) -> list[int]:
+    """Pids of the ffmpeg processes that write a film; others are only asked what they can do."""
+    return [pid for pid, command in processes_of(runtime).items() if "film.part" in command]
+
+
+def test_an_ffmpeg_that_hangs_is_replaced_and_costs_no_frame(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in mid-run, it is killed after a while, and another one encodes what it did not."""
+    monkeypatch.setenv("RECD_FFMPEG_PATIENCE_S", "0.5")
+    n = 400
+    with Recorder(dir=tmp_path) as rec:
+        film = rec.stream("film", VideoFile("film.mp4", fps=30), overflow="block", buffer_bytes=200_000)
+        for i in range(n):
+            film.write(numbered(i), t=i / 30)
+            if i == 100:
+                pid = hung_encoder(runtime)
+        wait_until(lambda: pid not in encoding(runtime))
+    told = proved(tmp_path)["streams"]["film"]
+    assert (told["samples"], told["lost"]) == (n, {})
+    assert numbers(tmp_path / "film.mp4") == [i % 40 for i in range(n)]
+
+
+# --- a stop that cannot finish ------------------------------------------------------------------------
+
+
+def start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next daemon, which does not wait long for an ffmpeg that hangs."""
+    monkeypatch.setenv("RECD_FFMPEG_PATIENCE_S", "0.5")
+    recd("start")
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+def test_a_stop_does_not_wait_for_an_ffmpeg_that_hangs(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch, by_signal: bool
+) -> None:
+    """It says what it could not finish and is gone; the next start finishes it, with every sample and frame."""
+    n = 200
+    with Simulation(tmp_path, n, "--pause-at", "100") as sim:
+        sim.lines_until("published 100")
+        hung_encoder(runtime)
+        if by_signal:  # the simulation still runs
+            pid = daemon_pid(runtime)
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not Path(f"/proc/{pid}").exists())
+            assert "left for the next start" in (runtime / "daemon.log").read_text()
+            start_again(monkeypatch)
+            sim.go_on()
+            sim.finish()
+            n_least = n
+        else:
+            sim.kill()
+            said = recd("stop", "--timeout", "0.5", codes=(1,))
+            assert "its files were not finished in time" in said
+            assert str(tmp_path) in said.replace("\n", "")
+            start_again(monkeypatch)
+            n_least, n = 101, sim.published + 1
+    wait_for_manifest(tmp_path)
+    check_files(tmp_path, n_least, n)
+
+
+def test_a_stop_does_not_wait_for_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full disk it says what it could not finish and is gone; the next start finishes it."""
+    run = disk.path / "run"
+    with Simulation(run, 300, "--pause-at", "100") as sim:
+        sim.lines_until("published 100")
+        disk.fill()
+        sim.kill()
+        said = recd("stop", "--timeout", "0.5", codes=(1,))
+        assert "its files were not finished in time" in said
+        recd("start")
+        disk.free()
+    wait_for_manifest(run)
+    check_files(run, 101, sim.published + 1)
+
+
+# --- read-only ----------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_read_only_when_the_daemon_starts_is_waited_for(disk: Disk, runtime: Path) -> None:
+    """The session is not given up, its status says why nothing happens, and it goes on once it can."""
+    rec, feed = begin(disk.path / "run")
+    recd("stop", "--timeout", "5", codes=(1,))
+    disk.make_read_only()
+    recd("start")
+    wait_until(lambda: status(rec)["state"] == "failed")
+    assert os.strerror(errno.EROFS) in status(rec)["reason"]
+    feed.some(30)
+    disk.make_writable()
+    wait_until(lambda: status(rec)["state"] == "recording")
+    feed.some()
+    rec.close()
+    check(disk.path / "run", feed)
+
+
+# --- a tiny /dev/shm ----------------------------------------------------------------------------------
+
+IN_A_SMALL_SHM = """
+import sys
+import numpy as np
+from recd_client import NPZFile, Recorder
+from recd_client.errors import SharedMemoryFullError
+
+with Recorder(dir=sys.argv[1]) as rec:
+    try:
+        rec.stream("big", NPZFile("big.npz"), like=np.zeros(4), buffer_bytes=4 << 20)
+    except SharedMemoryFullError as e:
+        print(e)
+    small = rec.stream("s", NPZFile("s.npz"), like=0.0, buffer_bytes=100_000)
+    for i in range(100):
+        small.write(float(i), t=float(i))
+"""
+
+
+def test_a_stream_too_large_for_a_tiny_shm_is_refused_and_others_record(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """The error counts the bytes that are needed and there, and what to do; a smaller stream is recorded."""
+    mount = "mount -t tmpfs -o size=1m recd-test /dev/shm"
+    script = f'{mount} && "$0" -c "$1" "$2" && "$0" -m recd stop >/dev/null && ls /dev/shm'
+    command = [*private(), "sh", "-c", script, sys.executable, IN_A_SMALL_SHM, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    said = re.fullmatch(r".* (\d+) bytes needed, (\d+) available\n  -> (.*)\n", done.stdout)
+    assert said, done.stdout
+    needed, available, do = said.groups()
+    assert int(needed) > 4 << 20 > 1 << 20 >= int(available) > 900_000
+    assert "buffer_bytes" in do
+    proved(tmp_path)
+    assert npz(tmp_path / "s.npz")["data"].tolist() == [*range(100)]
