@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import pytest
 
 from disks import Disk, private, small_disk
 from killing import Simulation, check_files, daemon_pid, kill, wait_for_manifest
-from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile
+from recd import index
+from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile, shm
 from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
 from support import processes_of, wait_until
 
@@ -204,6 +206,43 @@ def test_a_worker_that_dies_while_the_directory_is_away_has_a_successor_once_it_
     with pytest.warns(DataLossWarning):
         rec.close()
     check(run, feed)
+
+
+def test_a_daemon_that_starts_while_the_directory_is_away_takes_it_up_once_it_is_back(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """As with a disk that is mounted late: status tells what is missing and what to do, then all is there."""
+    run = tmp_path / "run"
+    rec, feed = begin(run)
+    recd("stop", "--timeout", "5", codes=(1,))
+    run.rename(tmp_path / "away")
+    recd("start")
+    wait_until(lambda: status(rec)["state"] == "failed")
+    said = recd("status")
+    assert f"no session {rec.session} in" in said
+    assert "bring its directory back; or, if it was deleted, forget it: rm " in said
+    feed.some()
+    (tmp_path / "away").rename(run)
+    wait_until(lambda: status(rec)["state"] == "recording")
+    rec.close()
+    check(run, feed)
+
+
+def test_a_recording_that_was_deleted_is_told_until_its_index_entry_is_removed(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """Nothing brings it back: the daemon stalls, stops in time, and looks for it as long as it shall."""
+    rec, feed = begin(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    feed.until_stalled()
+    recd("stop", "--timeout", "5", codes=(1,))
+    recd("start")
+    wait_until(lambda: status(rec)["state"] == "failed")
+    index.remove(rec.session)
+    wait_until(lambda: not json.loads(recd("status", "--json"))["sessions"])
+    with pytest.warns(DataLossWarning):
+        assert not rec.close(timeout=1.0).complete
+    shm.unlink_session(shm.runtime_tag(runtime), rec.session)
 
 
 # --- an ffmpeg that hangs -----------------------------------------------------------------------------
