@@ -36,7 +36,7 @@ def write(entry: dict[str, Any]) -> None:
     OSError
         The index cannot be written.
     """
-    path = _path(entry.get("session"))
+    path = path_of(entry.get("session"))
     make_directories(path.parent, 0o700)
     temporary = path.with_name(
         f".{path.name}.new"
@@ -60,10 +60,17 @@ def read_all() -> list[dict[str, Any]]:
 
 def remove(session: str) -> None:
     """The session has no entry."""
-    _path(session).unlink(missing_ok=True)
+    path_of(session).unlink(missing_ok=True)
 
 
-def _path(session: object) -> Path:
+def path_of(session: object) -> Path:
+    """Where the session's entry is, if it has one.
+
+    Raises
+    ------
+    OptionError
+        The session cannot be a file's name.
+    """
     if not isinstance(session, str) or not _SESSION.fullmatch(session):
         raise OptionError(
             f"session {session!r}: expected letters, digits, '.', '_' and '-'",
@@ -81,6 +88,7 @@ def _entries() -> Iterator[dict[str, Any]]:
             if (
                 isinstance(entry, dict)
                 and entry.get("session") == path.stem
+                and _SESSION.fullmatch(path.stem)
                 and isinstance(entry.get("directory"), str)
             ):
                 yield entry

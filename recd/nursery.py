@@ -14,11 +14,12 @@ import multiprocess
 
 from recd_client.errors import WorkerError
 
-from .registry import EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, Session
+from .registry import EXIT_LATER, EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, Session
 
 #: What the fork server imports once, for all workers.
 _PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz", "recd.sinks.hdf5"]
 _LOCK_RETRY_S: Final = 0.5
+_LATER_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ class Nursery:
         elif exit_code == EXIT_LOCKED:
             # Its holder will join, or die: look again then.
             asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self._start_again, session, group)
+        elif exit_code == EXIT_LATER:
+            asyncio.get_running_loop().call_later(_LATER_S, self._start_again, session, group)
         else:
             log.warning(
                 "session %s: worker %d of group %s died (%s)", session.session, pid, group.name, exit_code

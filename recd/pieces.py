@@ -24,11 +24,21 @@ from .video.encoder import Encoder, kill_orphan, wait_gone
 from .video.files import count_intact, keep_first
 from .video.settings import VideoSettings
 
-_HUNG_NS: Final = 20_000_000_000
 _LOOK_NS: Final = 10_000_000
 _MAX_FAILURES: Final = 3
 #: With less room than this, a new ffmpeg would only fail.
 _LEAST_FREE_BYTES: Final = 1 << 20
+
+
+def _patience_ns(seconds: str) -> int:
+    """How long an ffmpeg may stand still: 20 s, unless the environment says otherwise in a number."""
+    try:
+        return int(float(seconds) * 1e9)
+    except (ValueError, OverflowError):
+        return 20_000_000_000
+
+
+_HUNG_NS: Final = _patience_ns(os.environ.get("RECD_FFMPEG_PATIENCE_S", ""))
 
 log = logging.getLogger(__name__)
 

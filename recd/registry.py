@@ -18,6 +18,8 @@ from recd_client.errors import NoSuchSessionError, WorkerError
 MAIN_GROUP: Final = "main"
 #: Exit code of a worker that found its group served by another.
 EXIT_LOCKED: Final = 75
+#: Exit code of a worker whose disk lets it not begin, as it has said; that may be over in a moment.
+EXIT_LATER: Final = 76
 #: A worker that dies so often within the window is not started again for a while.
 _CRASHES: Final = 5
 _CRASH_WINDOW_S: Final = 10.0
@@ -108,13 +110,17 @@ class Group:
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == _CRASHES and now - self._deaths[0] < _CRASH_WINDOW_S:
-            self.failed = (
+            self.fail(
                 f"its worker died {_CRASHES} times within {_CRASH_WINDOW_S:.0f} s; "
                 f"the next try is {RETRY_FAILED_S:.0f} s later"
             )
-            self.joined.set()
             return False
         return True
+
+    def fail(self, why: str) -> None:
+        """It has no worker for now: whoever asks is told."""
+        self.failed = why
+        self.joined.set()
 
     def try_again(self) -> None:
         """It is given another chance: whoever asks waits for its worker again."""

@@ -44,6 +44,8 @@ _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
 #: An attach waits no longer than this for the worker of a new video.
 _WORKER_UP_S: Final = 1.0
+#: How often a session is looked for whose directory is away: not mounted yet, or moved.
+_LOOK_FOR_S: Final = 2.0
 _DURABILITY: Final = ("process", "interval", "strict")
 _OVERWRITE: Final = ("error", "replace", "number")
 
@@ -72,6 +74,8 @@ class Supervisor:
         self.started_unix_s = time.time()
         self.nursery = Nursery(runtime, self.registry)
         self._tasks: set[asyncio.Task[Any]] = set()
+        #: Index entries of unfinished sessions that could not be taken up yet, and why.
+        self._away: dict[str, dict[str, Any]] = {}
 
     def _join(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """A worker says whom it serves; from now on its connection is its voice."""
@@ -79,9 +83,12 @@ class Supervisor:
         session = self.registry.sessions.get(session_id)
         fresh = session is None
         if "error" in request:
-            if session is not None and session.opened is not None:
-                session.opened.set_exception(from_wire(request["error"]))
+            error = from_wire(request["error"])
+            if session is not None and session.opened is not None and not session.opened.done():
+                session.opened.set_exception(error)
                 self.registry.forget(session)
+            elif session is not None:
+                session.group(group_name).fail(error.what)
             return {}
         if session is None:
             session = self._load(session_id, Path(str(request["directory"])))
@@ -131,15 +138,32 @@ class Supervisor:
         return session
 
     def adopt(self) -> None:
-        """Take up every session of this runtime directory that is not finished."""
+        """Take up every session of this runtime directory that is not finished; if its directory is away, later."""
         for entry in index.read_all():
-            if entry.get("state") != "live" or entry.get("runtime_dir") != str(self.runtime):
-                continue
-            self._adopt_one(str(entry["session"]), Path(str(entry["directory"])))
+            if entry.get("state") == "live" and entry.get("runtime_dir") == str(self.runtime):
+                self._away[str(entry["session"])] = entry
+        self._adopt_away()
+
+    def _adopt_away(self) -> None:
+        """Take up those that are there by now."""
+        for session_id, entry in list(self._away.items()):
+            self._adopt_one(session_id, Path(str(entry["directory"])))
+            if not index.path_of(session_id).exists():  # nobody wants it any more
+                self._away.pop(session_id, None)
+        if self._away:
+            asyncio.get_running_loop().call_later(_LOOK_FOR_S, self._adopt_away)
+
+    def _is_away(self, session_id: str, why: str) -> None:
+        """A session cannot be taken up: told once in the log, and in the status until it can."""
+        entry = self._away.get(session_id, {})
+        if entry.get("why") != why:
+            log.warning("session %s cannot be taken up: %s", session_id, why)
+        entry["why"] = why
 
     def _adopt_one(self, session_id: str, directory: Path) -> Session | None:
         known = self.registry.sessions.get(session_id)
         if known is not None:
+            self._away.pop(session_id, None)
             return known
         try:
             session = self._load(session_id, directory)
@@ -147,12 +171,15 @@ class Supervisor:
             from .manifest import has_ended
             from .session import SessionStore
 
-            if not has_ended(SessionStore(directory, session_id)):
-                log.warning("session %s cannot be taken up: %s", session_id, e)
+            if has_ended(SessionStore(directory, session_id)):
+                self._away.pop(session_id, None)
+            else:
+                self._is_away(session_id, e.what)
             return None
         except (RecdError, OSError, KeyError, ValueError) as e:
-            log.warning("session %s cannot be taken up: %s", session_id, e)
+            self._is_away(session_id, str(e))
             return None
+        self._away.pop(session_id, None)
         log.info("session %s: taking it up in %s", session_id, directory)
         for group in list(session.groups.values()):
             # A worker that outlived the last supervisor still holds the lock; then this one leaves.
@@ -311,7 +338,7 @@ class Supervisor:
                 "started_unix_s": self.started_unix_s,
                 "limits": asdict(self.limits),
             },
-            "sessions": sessions,
+            "sessions": [*sessions, *map(_away_status, self._away.values())],
         }
 
     async def _session_status(self, session: Session) -> dict[str, Any]:
@@ -407,6 +434,23 @@ class Supervisor:
         """How it stands, in a line."""
         doing = "finishing" if self.nursery.closed else "recording"
         return f"{doing} {len(self.registry.sessions)} sessions"
+
+
+def _away_status(entry: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an unfinished session that could not be taken up yet."""
+    forget = (
+        f"bring its directory back; or, if it was deleted, forget it: rm {index.path_of(entry['session'])}"
+    )
+    return {
+        "session": entry["session"],
+        "name": str(entry.get("name")),
+        "directory": entry["directory"],
+        "state": "failed",
+        "reason": f"{entry.get('why')}\n  -> {forget}",
+        "client": {"pid": 0, "alive": False},
+        "started_unix_s": float(entry.get("started_unix_s") or 0.0),
+        "streams": [],
+    }
 
 
 def _bell(name: str) -> Callable[[], object]:

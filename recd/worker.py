@@ -7,6 +7,7 @@ new session is one with no streams yet, and a restart after a crash is nothing s
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -17,12 +18,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from recd_client import process, shm
 from recd_client.errors import (
     NoSuchSessionError,
     OptionError,
+    OutputError,
     ProtocolError,
     RecdError,
     RingDamagedError,
@@ -37,7 +39,7 @@ from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
 from .link import Link, NoLink
 from .pace import Pace
-from .registry import EXIT_LOCKED, MAIN_GROUP
+from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
 from .session import GroupLock, SessionStore, doorbell_name
@@ -470,12 +472,30 @@ class Worker:
 
 
 def _only_tell(store: SessionStore, runtime: Path, link: Link | NoLink) -> None:
-    """Say that the session is over: its last worker died when all was finished, before it could."""
+    """Say that the session is over: its last worker died when all was finished, before it could.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not over: its directory has been moved away, or removed.
+    """
     if manifest.has_ended(store):
         shm.unlink_session(shm.runtime_tag(runtime), store.session)
+    elif isinstance(link, Link):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(store.path))
     if isinstance(link, Link):
         link.connect()
     link.leave(_FAREWELL_S)
+
+
+def _try_later(socket_path: Path, join: dict[str, Any], e: OSError) -> NoReturn:
+    """The disk lets this worker not begin: say why, and leave the next try to another one."""
+    error = OutputError(f"{e.strerror or e}: {e.filename or join['directory']}", "see: recd status")
+    log.warning("cannot begin yet: %s", error.what)
+    with suppress(RecdError, OSError):  # no supervisor: the next one tries
+        Link(socket_path, __version__, {**join, "error": to_wire(error)}).connect()
+    logging.shutdown()
+    os._exit(EXIT_LATER)
 
 
 def _open_ring(spec: dict[str, Any]) -> tuple[shm.Segment | None, str]:
@@ -529,15 +549,19 @@ def main(
     except RecdError as e:
         Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
         return
-    if not store.spec:
-        _only_tell(store, Path(runtime), link)
-        return
     try:
+        if not store.spec:
+            _only_tell(store, Path(runtime), link)
+            return
         lock = store.lock(group)
+        worker = Worker(Path(runtime), store, group, lock, link, crashed)
     except BlockingIOError:
         log.info("another worker serves this group")
         os._exit(EXIT_LOCKED)
-    worker = Worker(Path(runtime), store, group, lock, link, crashed)
+    except OSError as e:
+        if alone:
+            raise
+        _try_later(socket_path, join, e)
 
     def on_term(signum: int, frame: object) -> None:
         worker.stopping = True

@@ -16,7 +16,7 @@ WATCHDOG_S: Final = 30
 #: More than recd.supervisor's STOP_DEADLINE_S and STOP_GRACE_S together (a test holds that).
 STOP_TIMEOUT_S: Final = 45
 #: Set in the shell that installs, these hold for the service too: it must be the daemon that this shell finds.
-_CARRIED: Final = ("PYTHONPATH", "XDG_STATE_HOME", "RECD_FFMPEG", "RECD_LOG_LEVEL")
+_CARRIED: Final = ("PYTHONPATH", "XDG_STATE_HOME", "RECD_FFMPEG", "RECD_FFMPEG_PATIENCE_S", "RECD_LOG_LEVEL")
 #: In the unit when lingering was not on before: then ``remove`` switches it off again.
 LINGER_MARK: Final = "X-RecdEnabledLinger=yes"
 

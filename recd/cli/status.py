@@ -114,10 +114,10 @@ def _complaint(where: str, thing: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _show_session(out: Console, session: dict[str, Any]) -> None:
     client = session["client"]
     since = duration(time.time() - float(session["started_unix_s"]))
-    alive = "" if client["alive"] else " (dead)"
+    simulation = f"simulation pid {client['pid']}" + ("" if client["alive"] else " (dead)")
     line(
         out,
-        f"{session['name']}: {session['state']} for {since}, simulation pid {client['pid']}{alive}",
+        f"{session['name']}: {session['state']} for {since}, {simulation if client['pid'] else 'not taken up'}",
         "bold",
     )
     line(out, f"  session {session['session']} in {session['directory']}")

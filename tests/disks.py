@@ -1,0 +1,80 @@
+"""A small file system of a test's own, which it fills, frees, and makes read-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SIZE_BYTES = 16 << 20
+
+
+def private() -> list[str]:
+    """What runs a command in a mount namespace of its own; the test is skipped where that is not to be had."""
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", "--mount", *as_root]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("this system lets us make no mount namespace")
+    return command
+
+
+class Disk:
+    """A tmpfs that only one shell sees at its place; all others reach it through that shell's root.
+
+    Parameters
+    ----------
+    shell : subprocess.Popen
+        In a mount namespace of its own; does what it reads.
+    at : Path
+        Where it is mounted there.
+    """
+
+    def __init__(self, shell: subprocess.Popen[str], at: Path) -> None:
+        self._shell = shell
+        self._at = at
+        self.path = Path(f"/proc/{shell.pid}/root{at}")
+        self._do(f"mount -t tmpfs -o size={SIZE_BYTES} recd-test {at}")
+
+    def _do(self, command: str) -> None:
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        self._shell.stdin.write(f"{command}; echo $?\n")
+        self._shell.stdin.flush()
+        assert self._shell.stdout.readline() == "0\n", command
+
+    def fill(self) -> None:
+        """Not a byte is left."""
+        there = os.statvfs(self.path)
+        fd = os.open(self.path / "filler", os.O_WRONLY | os.O_CREAT)
+        os.posix_fallocate(fd, 0, there.f_bavail * there.f_frsize)
+        os.close(fd)
+
+    def free(self) -> None:
+        """There is room again."""
+        (self.path / "filler").unlink()
+
+    def make_read_only(self) -> None:
+        """Nothing can be written any more; nobody may have a file open for writing."""
+        self._do(f"mount -o remount,ro {self._at}")
+
+    def make_writable(self) -> None:
+        """As before."""
+        self._do(f"mount -o remount,rw {self._at}")
+
+
+@contextmanager
+def small_disk() -> Iterator[Disk]:
+    """A :class:`Disk` of :data:`SIZE_BYTES`, gone afterwards with all that is on it."""
+    at = Path(tempfile.mkdtemp(prefix="recd-disk-"))
+    shell = subprocess.Popen([*private(), "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Disk(shell, at)
+    finally:
+        shell.communicate()
+        shutil.rmtree(at)
