@@ -68,7 +68,7 @@ def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
         return 0
     click.echo(started_text(started))
     if waiting and not started.already:
-        click.echo(f"it goes on with {count(len(waiting), 'recording')} that were interrupted: recd status")
+        click.echo(f"it goes on with {count(len(waiting), 'interrupted recording')}: recd status")
     return 0
 
 
