@@ -1,54 +1,56 @@
 /* The ring's protocol: one producer, one consumer, one tap, and the store buffers between them and the memory.
 
-   Spin walks through every interleaving of what follows, with every order in which the stores can become visible,
-   and every assertion holds in every state: an exhaustive search, no sampling. `test_model.py` runs it.
+   Spin walks through every interleaving of what follows, with every order in which stores may become visible, and
+   checks each assertion in every state: exhaustive within the bounds below, no sampling. test_model.py runs it.
 
    WHAT IS MODELLED
-   The words of shared memory (`mem`), the data area among them: a record is a header and, if it is a sample, two
-   words of payload. Samples are attempted one after the other: published, lost because the ring is full (and told in a
-   LOSS record before the next sample), aborted, or interrupted (and lost) after any of their stores. PAD fills a lap.
-   The consumer reads, brings to safety (some records at once, or one) and frees, as three things. It may die between any two
-   of its steps, and its successor goes on at what is safe; the producer may be killed between any two of its steps.
+   The words of shared memory (`mem`), the data area among them: a record is a header and, for a sample, two words of
+   payload. A sample is published, lost because the ring is full (and told in a LOSS record before the next one),
+   aborted, or interrupted (and so lost) after any of its stores. PAD fills a lap. The consumer reads records, brings
+   one or some to safety, and frees: three things. It may die between any two steps, and its successor goes on at what
+   is safe. The producer may be killed between any two steps; what is in its store buffer still becomes visible.
 
    MEMORY
-   A store goes into its process's buffer and becomes visible later. With -DTSO the buffer is a queue (x86). Without, any two stores to
-   different words become visible in any order unless a fence or a release stands between them (PSO; it stands for Arm and
-   RISC-V, whose stores all others see at the same time). Killing a process does not take back what is in its buffer. Loads: those of
-   a tap happen in any order between its acquire load of `head` and its acquire fence; elsewhere the order of loads matters
-   at one place, the consumer's acquire load of `head`, and HEAD_NOT_ACQUIRED shows what happens without. A full
-   fence, and a post of the semaphore, wait until the buffer is empty.
+   -DTSO: the store buffer is a queue (x86, which the pure-Python ring relies upon). Otherwise stores to different
+   words become visible in any order unless a fence or a release stands between them (PSO; for Arm and RISC-V); that
+   includes all that TSO allows, so what holds here holds there. A full fence waits until the buffer is empty, and so
+   does a post of the semaphore. Loads: a tap's happen in any order between its acquire load of
+   head and its acquire fence. The consumer's happen in order; HEAD_NOT_ACQUIRED shows what one that comes too early
+   does, FREE_EARLY one that comes too late (free_pos must be a release).
+   A word that is looked at only when the producer is gone (next_seq, lost; intent_end but for taps) is
+   written without the buffer: all of it is visible by then.
 
-   THREE QUESTIONS, asked one at a time, since none changes the answer to another (a tap writes nothing, and a sleep is a
-   delay, which any step may have anyway)
-   RECORDS  The consumer finds each published sample once, in order, whole; each loss is told; in the end attempts =
-            read + lost, with at most one in flight if the producer was killed (by its next_seq), and what
-            lies half-written was announced by intent_end. Both may die.
-   TAP      A copy that a tap may count is the sample that its header names. Here the consumer frees at will, in any steps.
-   WAKE     With a fence on both sides no wake-up is ever lost: a consumer without a timeout does not sleep for good while
-            something is published. -DBOUNDED: without any fence (the pure-Python ring on x86) a sleep that ends by
-            itself is all that it takes to read everything. Records are one word here: sleeping looks at the head only.
+   THREE QUESTIONS, asked one at a time: none changes the answer to another, for a tap writes nothing, and a sleep is
+   a delay, which any step may have
+   RECORDS  Each published sample is read once, in order, whole; each loss is told; at the end, attempts = read + lost,
+            and one more in flight only if the producer was killed (so its next_seq tells); head is old or new, and
+            what lies half-written beyond it lies below intent_end.
+   TAP      A copy that counts is the sample that its header names. The consumer is any: it frees what it may, when it
+            likes.
+   WAKE     With a full fence on both sides no wake-up is lost at all: a consumer that sleeps without a timeout never
+            sleeps on while something is published. -DBOUNDED, and no fence (pure Python): a wake-up may be lost, and
+            a sleep that ends by itself is all it takes to read everything. Death is left out: a producer killed
+            between its commit and its post wakes nobody, and needs the bounded sleep too. A record is one word here:
+            sleeping is about head only.
 
-   THE TAP'S CHECK
-   A reservation that was aborted or interrupted has overwritten the oldest records, and the producer sets intent_end
-   back to head: afterwards no word tells. So `position + capacity >= intent_end` alone is not sound
-   (-DRING_MD_CHECK fails). Either of these is:
-   - the check leaves a margin for the largest reservation: position + capacity >= intent_end + max_record (default), or
-   - intent_end never goes back (-DINTENT_ONLY_GROWS).
+   THE TAP'S CHECK, position + capacity >= intent_end, needs an intent_end that never goes back. An aborted or
+   interrupted reservation has overwritten the oldest records; once intent_end equals head again, nothing tells. This
+   model keeps it where it was. -DINTENT_GOES_BACK sets it back, as ring.py does: then the check has to leave a margin
+   for the largest reservation (-DTAP_MARGIN), and fails without.
 
    WHAT IS NOT
-   A header is one word: its checksum makes a half-written one no record. The control reserve, and the sizes of
-   records beyond "some fill the lap exactly, some do not", are arithmetic, and tests/model looks at them. The 64-bit words themselves do
-   not tear (layout.py keeps them aligned). CLOSE and MARK are control records like LOSS. Machines whose stores reach
-   different readers in different orders (POWER) are not covered.
+   A header is one word: the checksum makes half a header no record. The control reserve and odd sizes are arithmetic:
+   tests/model looks at them. MARK and CLOSE are control records like LOSS. An aligned word never tears (layout.py).
+   Machines on which two readers may see stores of two writers in different orders (POWER) are not covered.
 
    BOUNDS
-   7 words of data area, samples of 3 (in WAKE: 3 of 1), SAMPLES attempts: enough for more than two laps, each ending in a PAD.
-   One abort or interrupt, one death of each side.
+   A data area of 7 words and samples of 3 (WAKE: 3 and 1), SAMPLES of them: more than a lap with 3, two laps with 4.
+   One abort or interrupt; one death of the consumer, one of the producer.
 
-   MUTANTS (each must fail; test_model.py says with which assertion)
-   NO_INTENT_FENCE INTENT_LATE HEAD_EARLY HEAD_NOT_RELEASED HEAD_NOT_ACQUIRED NEXT_SEQ_LATE FREE_EARLY FREE_UNSAFE
-   FREE_PADDING TAP_NOT_CHECKED TAP_NOT_FENCED RING_MD_CHECK NOT_RECHECKED NO_PRODUCER_FENCE NO_CONSUMER_FENCE
-   DOORBELL_EARLY */
+   MUTANTS, each of which must fail, with the assertion that test_model.py says
+   NO_INTENT_FENCE  INTENT_LATE  INTENT_GOES_BACK  HEAD_EARLY  HEAD_NOT_RELEASED  HEAD_NOT_ACQUIRED  NEXT_SEQ_LATE
+   FREE_EARLY  FREE_UNSAFE  FREE_PADDING  TAP_NOT_CHECKED  TAP_NOT_FENCED  NOT_RECHECKED  NO_PRODUCER_FENCE
+   NO_CONSUMER_FENCE  DOORBELL_EARLY */
 
 #ifdef WAKE
 #define CELLS 3
@@ -189,7 +191,7 @@ end:
 
 inline announce(end) {
   atomic {
-#ifdef INTENT_ONLY_GROWS
+#ifndef INTENT_GOES_BACK
     intent = (end > intent -> end : intent);
 #else
     intent = end;
@@ -200,7 +202,7 @@ inline announce(end) {
     mem[INTENT] = intent;
     stores[P].fence = (stores[P].n > 0 && INTENT_FENCE);
 #endif
-#ifndef INTENT_ONLY_GROWS
+#ifdef INTENT_GOES_BACK
     intent = 0
 #endif
   }
@@ -358,7 +360,7 @@ proctype Producer() {
 aborted:
        stop = 0;
        mem[NEXT_SEQ] = seq;
-#ifndef INTENT_ONLY_GROWS
+#ifdef INTENT_GOES_BACK
 #ifdef TAP
        store(P, 0, INTENT, head, 0);
 #else
@@ -403,7 +405,7 @@ end:
 #endif
 
 /* What an aborted write has left above intent_end when that is set back. */
-#ifdef INTENT_ONLY_GROWS
+#ifndef INTENT_GOES_BACK
 #define TAKEN_BACK(cell) false
 #else
 #define TAKEN_BACK(cell) (KIND(cell) != LOSS && COUNT(cell))
@@ -532,10 +534,10 @@ proctype Consumer() {
 
 /* --- a tap ----------------------------------------------------------------------------------------- */
 
-#if defined(INTENT_ONLY_GROWS) || defined(RING_MD_CHECK)
-#define MARGIN 0
-#else
+#ifdef TAP_MARGIN
 #define MARGIN SAMPLE /* the largest reservation */
+#else
+#define MARGIN 0
 #endif
 
 /* Copies one record, which is no different from copying many: nothing is remembered. */
