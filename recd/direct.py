@@ -154,16 +154,19 @@ class DirectTrack(Track):
 
     def sync(self) -> bool:
         """See :class:`~recd.track.Track`; what is in the video is not in the log."""
-        ring = self.ring
-        seq = None if ring is None or self.state == "damaged" else self._first_unsafe(ring)
+        seq = self._durable_next()
         try:
             self.sync_readers()
         except OSError as e:
             self.stall(e)
             return False
-        if ring is not None and seq is not None:
-            ring.set_word("durable_seq", max(seq, ring.word("durable_seq")))
+        if self.ring is not None:
+            self.ring.set_word("durable_seq", max(seq, self.ring.word("durable_seq")))
         return True
+
+    def _durable_next(self) -> int:
+        ring = self.ring
+        return 0 if ring is None or self.state == "damaged" else self._first_unsafe(ring)
 
     def _first_unsafe(self, ring: RingConsumer) -> int:
         """Number of the first sample that is not safe."""

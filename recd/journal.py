@@ -217,6 +217,11 @@ class Journal:
             self._let_go()
         self._checkpoint.sync()
 
+    @property
+    def syncers(self) -> list[Syncer]:
+        """What :meth:`sync` makes durable."""
+        return [self._syncer, self._checkpoint.syncer]
+
     def close(self) -> None:
         """Let go of the files."""
         self._checkpoint.close()

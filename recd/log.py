@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import errno
 import itertools
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +25,7 @@ from recd_client.schema import Schema
 
 from .batch import Batch
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo
-from .durable import sync_directory
+from .durable import sync_directory, sync_file
 from .scan import Found, find, header_at, is_torn, scan
 
 #: When a segment is full and the next one begins.
@@ -78,9 +80,10 @@ class LogWriter:
             del self._sizes[begin]
             segment_path(directory, begin).unlink()
         self._look_at_cuts()
-        # Segments that may not be on the disk yet: also those of the worker before.
-        self._unsynced = set(self._begins)
+        # Segments of which something, or the name, may not be on the disk yet: also those of the worker before.
+        self._unsynced, self._unnamed = set(self._begins), set(self._begins)
         self._distrusted: set[int] = set()
+        self._syncing = threading.Lock()
 
     def _recover(self, begin: int) -> bool:
         """Cut what follows the last whole chunk of the newest segment; whether there is one."""
@@ -171,8 +174,15 @@ class LogWriter:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self.close()
         self._fd = fd
-        self._begins.append(begin)
+        if self._begins[-1:] != [begin]:  # else nothing could be written to it, and then a copy took its place
+            self._begins.append(begin)
         self._sizes[begin] = 0
+        self._unnamed.add(begin)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether a sync would find nothing to do."""
+        return not (self._unsynced or self._unnamed or self._distrusted)
 
     def sync(self) -> None:
         """Make everything appended so far durable.
@@ -185,26 +195,55 @@ class LogWriter:
         OSError
             Neither worked.
         """
-        if not self._unsynced:
-            return
-        for begin in sorted(self._unsynced):
-            if begin not in self._distrusted:
-                try:
-                    _fdatasync(segment_path(self.directory, begin))
-                except OSError:
-                    self._distrusted.add(begin)
-            if begin in self._distrusted:
+        with self._syncing:
+            self._sync_segments()
+            for begin in sorted(self._distrusted):
                 self._replace(begin)
-            self._unsynced.discard(begin)
-        sync_directory(self.directory)
+            self._sync_names()
+
+    def sync_in_place(self) -> None:
+        """Make everything appended so far durable, from another thread than the one that appends meanwhile.
+
+        Raises
+        ------
+        OSError
+            It is not; only :meth:`sync` helps.
+        """
+        with self._syncing:
+            self._sync_segments()
+            if self._distrusted:
+                raise OSError(errno.EIO, "a sync failed", str(self.directory))
+            self._sync_names()
+
+    def _sync_segments(self) -> None:
+        for begin in sorted(self._unsynced - self._distrusted):
+            self._unsynced.discard(begin)  # first: what is appended from here on needs the next sync
+            try:
+                sync_file(segment_path(self.directory, begin))
+            except OSError:
+                self._distrusted.add(begin)
+        self._distrusted.intersection_update(self._begins)  # the others were trimmed
+
+    def _sync_names(self) -> None:
+        names = self._unnamed & {*self._begins}
+        if not names:
+            return
+        try:
+            sync_directory(self.directory)
+        except OSError:
+            self._distrusted |= names
+            raise
+        self._unnamed -= names
 
     def _replace(self, begin: int) -> None:
         """Put a synced copy in a segment's place; readers may go on with the old file: it grows no more."""
         path = segment_path(self.directory, begin)
         copy = path.with_suffix(".copy")
         shutil.copyfile(path, copy)
-        _fdatasync(copy)
+        sync_file(copy)
         os.rename(copy, path)
+        self._unnamed.add(begin)
+        self._unsynced.discard(begin)
         self._distrusted.discard(begin)
         if begin == self._begins[-1]:
             self.close()  # the next chunk begins a new segment
@@ -215,8 +254,8 @@ class LogWriter:
             begin = self._begins.pop(0)
             segment_path(self.directory, begin).unlink(missing_ok=True)
             del self._sizes[begin]
-            self._unsynced.discard(begin)
-            self._distrusted.discard(begin)
+            for marked in (self._unsynced, self._unnamed, self._distrusted):
+                marked.discard(begin)
 
     def closed_segments(self) -> list[tuple[int, int]]:
         """First and end position of every segment but the newest."""
@@ -227,6 +266,7 @@ class LogWriter:
         self._sizes[begin] = path.stat().st_size
         os.rename(path, segment_path(self.directory, begin))
         self._unsynced.add(begin)
+        self._unnamed.add(begin)
 
     def has_before(self, position: int) -> bool:
         """Whether :meth:`trim` would delete anything."""
@@ -237,14 +277,6 @@ class LogWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _fdatasync(path: Path) -> None:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
 
 
 class LogReader:

@@ -19,6 +19,7 @@ from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
 from .checkpoint import Checkpoint
+from .durable import Syncer
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
@@ -96,6 +97,8 @@ class Runner(ABC):
         self.end_seq = 0
         #: Makes the log durable; set by the track.
         self.sync_log: Callable[[], object] = lambda: None
+        #: Whether checkpoints are written by :meth:`vouch` (:mod:`recd.syncing`), not by a clock of the runner's own.
+        self.in_rounds = False
         self._retry_at_ns = 0
         #: The stream's, set by the track.
         self.stalls = Stalls(context.directory / "stalls.json", context.now_ns)
@@ -147,6 +150,21 @@ class Runner(ABC):
     @abstractmethod
     def sync(self) -> None:
         """Checkpoint, and make file and checkpoint durable."""
+
+    def mark(self) -> list[Syncer]:
+        """Note how far the runner has come; returns what must be synced before that can be vouched for."""
+        return []
+
+    def vouch(self) -> None:  # noqa: B027  - a video's index and file are its checkpoint
+        """What was noted is durable: a checkpoint may tell of it."""
+
+    def doubt(self) -> None:  # noqa: B027  - the same
+        """It is not: a sync failed. :meth:`sync` follows."""
+
+    @property
+    def own_files(self) -> list[Syncer]:
+        """What a successor begins with."""
+        return [self.parts.syncer, self.checkpoint.syncer]
 
     @abstractmethod
     def stop(self) -> None:

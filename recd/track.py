@@ -29,9 +29,11 @@ from .journal import DAMAGED, Journal, lost
 from .log import LogReader, LogWriter
 from .runner import Runner
 from .stalls import Stalls
+from .syncing import CanSync, Mark
 
 if TYPE_CHECKING:
     from .direct import FrameRunner
+    from .syncing import Rounds
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
@@ -77,6 +79,8 @@ class Track:
 
     #: The only runner, if its frames go straight from the ring to it.
     frames: FrameRunner | None = None
+    #: Who syncs, checkpoints and trims; None if the loop does it by itself.
+    rounds: Rounds | None = None
 
     def __init__(
         self,
@@ -249,7 +253,7 @@ class Track:
         limit = self.store.spool_limit_bytes
         # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
         if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
-            if self.drops_oldest and self._dropper.make_room():
+            if self._make_room():
                 return
             raise OSError(errno.EDQUOT, f"spool_limit of {limit} bytes reached", str(self.log.directory))
         now = self.now_ns()
@@ -261,13 +265,20 @@ class Track:
         reserve = min(self.store.reserve_bytes, st.f_blocks * st.f_frsize // 20)
         if st.f_bavail * st.f_frsize < reserve:
             self._space_checked_ns = 0
-            if self.drops_oldest and self._dropper.make_room():
+            if self._make_room():
                 return
             raise OSError(
                 errno.ENOSPC,
                 f"less than {reserve / 1e6:.0f} MB of disk left",
                 str(self.log.directory),
             )
+
+    def _make_room(self) -> bool:
+        """Delete what nobody needs, rather than wait for a round; else give up the oldest; whether that helped."""
+        if self.rounds is not None and self.log.has_before(self._needed):
+            self._trim_now()
+            return not self.log.has_before(self._needed)
+        return self.drops_oldest and self._dropper.make_room()
 
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
@@ -330,20 +341,35 @@ class Track:
         return True
 
     def _trim(self) -> None:
-        """Delete the log's segments that nobody needs any more."""
-        needed = min([self._told, *(r.needed for r in self.runners)])
-        if not self.log.has_before(needed):
+        """Delete the log's segments that nobody needs any more, or have it done after the next round."""
+        if not self.log.has_before(self._needed):
             return
+        if self.rounds is not None:
+            self.rounds.trims = True
+        else:
+            self._trim_now()
+
+    def _trim_now(self) -> None:
+        needed = self._needed
         try:
             promised = self.log.begin < self.journal.promised
-            self.journal.trimmed = max(self.journal.trimmed, needed)
-            self.journal.save()
+            self._tell_trim(needed)
             # What a flush made durable in the log must not depend on files that are not.
             if self.store.durability != "process" or self.frames is not None or promised:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:
             self.stall(e)
+
+    def _tell_trim(self, position: int) -> None:
+        """Write down that what is missing before this position is no damage."""
+        self.journal.trimmed = max(self.journal.trimmed, position)
+        self.journal.save()
+
+    @property
+    def _needed(self) -> int:
+        """Nobody needs what stands in the log before this position."""
+        return min([self._told, *(r.needed for r in self.runners)])
 
     @property
     def _told(self) -> int:
@@ -386,6 +412,51 @@ class Track:
             runner.sync()
         self.journal.save()
         self.journal.sync()
+
+    # --- rounds (see syncing.py) -------------------------------------------------------------------
+    def mark(self) -> Mark | None:
+        """What is there now, and what must be synced for it to be durable; None if that cannot be written down."""
+        files: list[CanSync] = [] if self.log.is_synced else [self.log]
+        for runner in self.runners:
+            files += runner.mark()
+        trimmed = self._needed if self.log.has_before(self._needed) else 0
+        if trimmed or self.frames is not None:
+            try:
+                self._tell_trim(trimmed)
+            except OSError as e:
+                self.stall(e)
+                return None
+            for runner in self.runners:
+                files += runner.own_files
+            files += self.journal.syncers
+        return Mark(self._durable_next(), files, trimmed)
+
+    def vouch(self, mark: Mark) -> None:
+        """What was marked is durable."""
+        if self.ring is not None:
+            self.ring.set_word("durable_seq", max(mark.next_seq, self.ring.word("durable_seq")))
+        for runner in self.runners:
+            runner.vouch()
+        if self.log.has_before(mark.trimmed):
+            try:
+                self.log.trim(min(mark.trimmed, self._needed))
+            except OSError as e:
+                self.stall(e)
+
+    def repair(self, mark: Mark) -> None:
+        """A sync was refused: make everything durable here, with copies of what is not to be believed."""
+        for runner in self.runners:
+            runner.doubt()
+        try:
+            self.sync_readers()
+        except OSError as e:
+            self.stall(e)
+        else:
+            self.vouch(mark)
+
+    def _durable_next(self) -> int:
+        """Number behind the last sample that is durable once everything is synced."""
+        return self.log.last.next_seq if self.log.last else 0
 
     # --- the end -----------------------------------------------------------------------------------
     @property

@@ -43,12 +43,12 @@ from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
 from .session import GroupLock, SessionStore, doorbell_name
+from .syncing import Rounds
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
 _TRIAL_S: Final = 60.0
-_SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
 _END_AGAIN_NS: Final = 1_000_000_000
 
@@ -106,6 +106,8 @@ class Worker:
         self.finisher = Finisher(self.doorbell.ring)
         #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
         self.trials = Finisher(self.doorbell.ring)
+        #: Syncs what the streams have, now and then.
+        self.syncer = Finisher(self.doorbell.ring)
         self.link = link
         limit = spec.get("spool_limit_bytes")
         self.rules = Store(str(spec["durability"]), int(limit) if limit else None)
@@ -115,7 +117,6 @@ class Worker:
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
         self._looked_ns = 0
-        self._synced_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
         #: Streams that ended otherwise than they should, for ``recd status``.
@@ -185,7 +186,7 @@ class Worker:
             self._pace.hurry()
 
     def _look_around(self) -> None:
-        """Now and then: is the client alive, is a sync due."""
+        """Now and then: is the client alive, is a sync due, or done."""
         now = time.monotonic_ns()
         if now - self._looked_ns < _LOOK_EVERY_NS:
             return
@@ -202,10 +203,9 @@ class Worker:
             self.client_gone = True
             for track in self.tracks.values():
                 track.producer_gone = True
-        if self.rules.durability == "interval" and now - self._synced_ns > _SYNC_EVERY_NS:
-            self._synced_ns = now
-            for track in self.tracks.values():
-                track.sync()
+        for track in self.tracks.values():
+            if track.rounds is not None:
+                track.rounds.look()
 
     # --- streams -----------------------------------------------------------------------------------
     def _load(self, spec: dict[str, Any]) -> Track:
@@ -249,6 +249,8 @@ class Worker:
             track: Track = DirectTrack(*where, frames, segment, now_ns)
         else:
             track = Track(*where, runners, segment, now_ns)
+        if self.rules.durability == "interval":
+            Rounds(track, self.syncer, now_ns)
         track.ring_gone = ring_gone
         if blamed:
             track.state, track.reason = "damaged", caution.why(name)
