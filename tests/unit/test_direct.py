@@ -227,6 +227,29 @@ def test_durability_strict_syncs_the_log_before_it_frees(
     filming.check()
 
 
+@pytest.mark.parametrize("refused", range(6))
+def test_rounds_make_a_film_durable_and_a_refused_sync_costs_no_frame(
+    tmp_path: Path, ffmpeg: FakeFfmpeg, refused: int
+) -> None:
+    """``durable_seq`` moves to what was safe when a round began; what is not believed is made again."""
+    filming = Filming(tmp_path, ffmpeg, store=Store("interval", reserve_bytes=0))
+    rounds = filming.track.rounds
+    assert rounds is not None
+    filming.write(12)
+    filming.run_until(lambda: filming.runner.safe > 0)
+    safe = filming.runner.safe // RECORD
+    filming.clock.pass_(0.3)
+    rounds.look()
+    with fault(refused, OSError(errno.EIO, "broken"), calls=("fdatasync",)) as syncs:
+        assert filming.syncer.step()
+    assert syncs.count
+    assert filming.feed.producer.word("durable_seq") == 0
+    rounds.look()
+    moved = filming.feed.producer.word("durable_seq")
+    assert moved >= safe if not syncs.struck else moved in (0, *range(safe, 13))
+    filming.check()
+
+
 # --- damage ---------------------------------------------------------------------------------------
 
 
