@@ -9,47 +9,17 @@ and those before it in the file or in the log, although it must wait for the enc
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from recd_client import layout, records, shm
 from recd_client.errors import RingDamagedError
 from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
-from .batch import Event
 from .checkpoint import Checkpoint
-from .log import Missing
-from .runner import Runner
-from .source import RecordSource
+from .runner import FrameRunner
 from .track import Store, Track
-
-
-class FrameRunner(Runner):
-    """A runner that takes its records straight from the ring, while they are there."""
-
-    source: RecordSource
-    #: Is told what happens on the timeline, before the runner goes on behind it; nobody else sees it.
-    note: Callable[[Event], None]
-
-    @property
-    @abstractmethod
-    def safe(self) -> int:
-        """Every frame before this position decodes from the file."""
-
-    @abstractmethod
-    def release(self, position: int) -> None:
-        """Keep no view of a record before this position."""
-
-    @abstractmethod
-    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
-        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
-
-    @abstractmethod
-    def missing(self) -> list[Missing]:
-        """Numbers before the newest frame that no frame has; most were lost before they came."""
 
 
 class DirectTrack(Track):

@@ -33,14 +33,13 @@ from recd_client.errors import OutputError
 from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
-from .direct import FrameRunner
 from .durable import Syncer, sync_directory
 from .finisher import Job
 from .fit import settings_of
 from .log import Missing
 from .parts import Part, seal
 from .pieces import Piece, Pieces
-from .runner import SinkContext
+from .runner import FrameRunner, SinkContext
 from .shots import Shot, ShotIndex, frames_table, missing_in, place_behind, tally_of
 from .source import Frame, RecordSource
 from .video import files, pixels

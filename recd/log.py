@@ -174,7 +174,9 @@ class LogWriter:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self.close()
         self._fd = fd
-        if self._begins[-1:] != [begin]:  # else nothing could be written to it, and then a copy took its place
+        if self._begins[-1:] != [
+            begin
+        ]:  # else nothing could be written to it, and then a copy took its place
             self._begins.append(begin)
         self._sizes[begin] = 0
         self._unnamed.add(begin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,13 @@ from recd_client.errors import RecdError
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
+from .batch import Event
 from .checkpoint import Checkpoint
 from .durable import Syncer
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
+from .source import RecordSource
 from .stalls import Stalls
 
 _RETRY_NS: Final = 500_000_000
@@ -293,3 +295,28 @@ class Runner(ABC):
             return True
         self.state = "recording"
         return False
+
+
+class FrameRunner(Runner):
+    """A runner that takes its records straight from the ring, while they are there."""
+
+    source: RecordSource
+    #: Is told what happens on the timeline, before the runner goes on behind it; nobody else sees it.
+    note: Callable[[Event], None]
+
+    @property
+    @abstractmethod
+    def safe(self) -> int:
+        """Every frame before this position decodes from the file."""
+
+    @abstractmethod
+    def release(self, position: int) -> None:
+        """Keep no view of a record before this position."""
+
+    @abstractmethod
+    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
+        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
+
+    @abstractmethod
+    def missing(self) -> list[Missing]:
+        """Numbers before the newest frame that no frame has; most were lost before they came."""

@@ -27,12 +27,11 @@ from .dropping import Dropper
 from .durable import sync_directory
 from .journal import DAMAGED, Journal, lost
 from .log import LogReader, LogWriter
-from .runner import Runner
+from .runner import FrameRunner, Runner
 from .stalls import Stalls
 from .syncing import CanSync, Mark
 
 if TYPE_CHECKING:
-    from .direct import FrameRunner
     from .syncing import Rounds
 
 CHUNK_BYTES: Final = 1 << 20
