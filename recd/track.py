@@ -26,7 +26,8 @@ from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
 from .dropping import Dropper
 from .durable import sync_directory
 from .journal import DAMAGED, Journal, lost
-from .log import LogReader, LogWriter
+from .log import LogReader
+from .log_writer import LogWriter
 from .runner import FrameRunner, Runner
 from .stalls import Stalls
 from .syncing import CanSync, Mark

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fake_ffmpeg import FakeFfmpeg
 from filming import FRAME_BYTES, Filming
-from recd import log, pieces
+from recd import log_writer, pieces
 from recd.batch import Batch
 from recd.log import LogReader
 from recd.manifest import stream_result
@@ -199,7 +199,7 @@ def test_the_log_is_deleted_behind_the_encoder(
     tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments whose frames decode are gone at once; the disk holds no more than what is not safe."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 4 * RECORD)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4 * RECORD)
     filming = Filming(tmp_path, ffmpeg)
     for _ in range(40):
         filming.write(1)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from recd import log
+from recd import log_writer
 from recd.checkpoint import Checkpoint
 from recd.durable import Syncer
 from recd.finisher import Finisher
-from recd.log import LogWriter
+from recd.log_writer import LogWriter
 from recd.syncing import Rounds
 from recd.track import Store
 from recd_client import layout
@@ -121,7 +121,7 @@ def test_a_sync_that_was_refused_is_not_believed_the_next_time(
 ) -> None:
     """A copy takes the file's place, and until it is durable ``durable_seq`` stands still."""
     if name == "sink0.ckpt":  # it is synced before something is deleted
-        monkeypatch.setattr(log, "SEGMENT_BYTES", 4 * RECORD)
+        monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4 * RECORD)
     recording = Recording(tmp_path, store=Store("interval", reserve_bytes=0), durable=True)
     work(recording, 1)
     for _ in range(2):
@@ -246,7 +246,7 @@ def test_a_segment_that_is_deleted_during_a_sync_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop may delete what the thread was about to sync."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 4 * RECORD)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4 * RECORD)
     recording = make(tmp_path)
     for _ in range(3):
         writer = chunk(recording)
