@@ -18,8 +18,9 @@ from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .checkpoint import Checkpoint
+from .room import Store
 from .runner import FrameRunner
-from .track import Store, Track
+from .track import Track
 
 
 class DirectTrack(Track):
@@ -95,7 +96,7 @@ class DirectTrack(Track):
 
     def _spill(self, ring: RingConsumer) -> None:
         """Log the oldest record that is not safe."""
-        self._check_space()
+        self._room.check(closed=self._closed)
         region = ring.region(ring.position, self.end)
         item = records.one(region, 0, ring.position, True)
         if not (isinstance(item, records.Control) and item.kind == layout.PAD):
@@ -124,7 +125,7 @@ class DirectTrack(Track):
 
     def sync(self) -> bool:
         """See :class:`~recd.track.Track`; what is in the video is not in the log."""
-        seq = self._durable_next()
+        seq = self.durable_next()
         try:
             self.sync_readers()
         except OSError as e:
@@ -134,7 +135,8 @@ class DirectTrack(Track):
             self.ring.set_word("durable_seq", max(seq, self.ring.word("durable_seq")))
         return True
 
-    def _durable_next(self) -> int:
+    def durable_next(self) -> int:
+        """See :class:`~recd.track.Track`."""
         ring = self.ring
         return 0 if ring is None or self.state == "damaged" else self._first_unsafe(ring)
 

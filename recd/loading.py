@@ -16,11 +16,12 @@ from . import sinks
 from .caution import Caution, why
 from .direct import DirectTrack
 from .finisher import Finisher
+from .room import Store
 from .runner import FrameRunner, Runner, SinkContext
 from .samples import LogRunner
 from .session import SessionStore
 from .syncing import Rounds
-from .track import Store, Track
+from .track import Track
 
 log = logging.getLogger(__name__)
 

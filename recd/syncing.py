@@ -92,16 +92,59 @@ class Rounds:
                 return
             self._job = None
             if job.error is None:
-                self._track.vouch(mark)
+                self._vouch(mark)
             elif isinstance(job.error, OSError):
-                self._track.repair(mark)
+                self._repair(mark)
             else:
                 raise job.error
         now = self._now_ns()
         if self.trims or now - self._began_ns > EVERY_NS:
             self._began_ns, self.trims = now, False
-            self._mark = mark = self._track.mark()
+            self._mark = mark = self._note()
             if mark is not None and mark.files:
                 self._job = self._thread.submit(mark.sync)
             elif mark is not None:
-                self._track.vouch(mark)
+                self._vouch(mark)
+
+    def _note(self) -> Mark | None:
+        """What is there now, and what must be synced for it to be durable; None if that cannot be written down."""
+        track = self._track
+        files: list[CanSync] = [] if track.log.is_synced else [track.log]
+        for runner in track.runners:
+            files += runner.mark()
+        trimmed = track.needed if track.log.has_before(track.needed) else 0
+        if trimmed or track.frames is not None:
+            try:
+                track.tell_trim(trimmed)
+            except OSError as e:
+                track.stall(e)
+                return None
+            for runner in track.runners:
+                files += runner.own_files
+            files += track.journal.syncers
+        return Mark(track.durable_next(), files, trimmed)
+
+    def _vouch(self, mark: Mark) -> None:
+        """What was marked is durable."""
+        track = self._track
+        if track.ring is not None:
+            track.ring.set_word("durable_seq", max(mark.next_seq, track.ring.word("durable_seq")))
+        for runner in track.runners:
+            runner.vouch()
+        if track.log.has_before(mark.trimmed):
+            try:
+                track.log.trim(min(mark.trimmed, track.needed))
+            except OSError as e:
+                track.stall(e)
+
+    def _repair(self, mark: Mark) -> None:
+        """A sync was refused: make everything durable here, with copies of what is not to be believed."""
+        track = self._track
+        for runner in track.runners:
+            runner.doubt()
+        try:
+            track.sync_readers()
+        except OSError as e:
+            track.stall(e)
+        else:
+            self._vouch(mark)

@@ -15,9 +15,10 @@ from recd.direct import DirectTrack
 from recd.frames import VideoRunner
 from recd.journal import gaps, marks
 from recd.manifest import stream_result
+from recd.room import Store
 from recd.runner import SinkContext
 from recd.syncing import Rounds
-from recd.track import Store, Track
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import VideoFile
 from streams import FRAMES, Feed, payload_of, value_of

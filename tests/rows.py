@@ -12,11 +12,12 @@ import pytest
 
 from recd.log import LogReader
 from recd.manifest import stream_result
+from recd.room import Store
 from recd.runner import Runner, SinkContext
 from recd.samples import LogRunner
 from recd.sinks import make_sink
 from recd.syncing import Rounds
-from recd.track import Store, Track
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import CSVFile, SinkOptions
 from recd_client.schema import Schema

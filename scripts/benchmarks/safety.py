@@ -22,10 +22,11 @@ from recd import sinks
 from recd.checkpoint import Checkpoint
 from recd.finisher import Finisher, Job
 from recd.parts import PartsFile
+from recd.room import Store
 from recd.runner import SinkContext
 from recd.samples import LogRunner
 from recd.syncing import Rounds
-from recd.track import Store, Track
+from recd.track import Track
 from recd_client import CSVFile, NPZFile, NullSink, Recorder, SinkOptions, __version__, layout, process, shm
 from recd_client.control import Caller
 from recd_client.ring import RingProducer

@@ -19,7 +19,7 @@ from recd import log_writer, pieces
 from recd.batch import Batch
 from recd.log import LogReader
 from recd.manifest import stream_result
-from recd.track import Store
+from recd.room import Store
 from recd_client import layout
 from sink_samples import fields
 from streams import FRAMES, numbers_in, payload_of

@@ -15,7 +15,8 @@ from recd.batch import Batch, Event
 from recd.chunks import HEADER_BYTES, Chunk, ChunkInfo
 from recd.log import LogReader, LogSource, segment_path, segments
 from recd.log_writer import LogWriter
-from recd.track import Store, Track
+from recd.room import Store
+from recd.track import Track
 from recd_client import layout
 from recd_client.schema import Schema
 from streams import PLAIN, VARYING, Feed, numbers_in

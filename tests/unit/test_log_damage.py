@@ -19,7 +19,8 @@ from recd.chunks import HEADER_BYTES, ChunkInfo
 from recd.journal import DAMAGED, Journal, gaps, lost
 from recd.log import LogReader, segment_path, segments
 from recd.log_writer import LogWriter
-from recd.track import Store, Track
+from recd.room import Store
+from recd.track import Track
 from recd_client.options import CSVFile, HDF5File, NPZFile, SinkOptions
 from recd_client.schema import Schema
 from rows import Recording, numbers_of

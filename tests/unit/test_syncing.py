@@ -14,8 +14,8 @@ from recd.checkpoint import Checkpoint
 from recd.durable import Syncer
 from recd.finisher import Finisher
 from recd.log_writer import LogWriter
+from recd.room import Store
 from recd.syncing import Rounds
-from recd.track import Store
 from recd_client import layout
 from recd_client.options import CSVFile, NPZFile
 from rows import Recording

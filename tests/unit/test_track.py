@@ -16,7 +16,8 @@ from recd import log_writer
 from recd.batch import Event
 from recd.journal import marks
 from recd.log import LogReader
-from recd.track import Store, Track
+from recd.room import Store
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import CSVFile, NPZFile, NullSink
 from recd_client.ring import RingProducer
