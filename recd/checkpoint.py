@@ -34,7 +34,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
-        self._syncer = Syncer(path)
+        self.syncer = Syncer(path)
         self._generation = 0
         self._last: bytes | None = None
 
@@ -81,7 +81,7 @@ class Checkpoint:
 
     def sync(self) -> None:
         """Make the newest state durable; also what a worker before has written."""
-        if self._syncer.sync():
+        if self.syncer.sync():
             self.close()
 
     def close(self) -> None:

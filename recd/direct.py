@@ -9,47 +9,18 @@ and those before it in the file or in the log, although it must wait for the enc
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from recd_client import layout, records, shm
 from recd_client.errors import RingDamagedError
 from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
-from .batch import Event
 from .checkpoint import Checkpoint
-from .log import Missing
-from .runner import Runner
-from .source import RecordSource
-from .track import Store, Track
-
-
-class FrameRunner(Runner):
-    """A runner that takes its records straight from the ring, while they are there."""
-
-    source: RecordSource
-    #: Is told what happens on the timeline, before the runner goes on behind it; nobody else sees it.
-    note: Callable[[Event], None]
-
-    @property
-    @abstractmethod
-    def safe(self) -> int:
-        """Every frame before this position decodes from the file."""
-
-    @abstractmethod
-    def release(self, position: int) -> None:
-        """Keep no view of a record before this position."""
-
-    @abstractmethod
-    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
-        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
-
-    @abstractmethod
-    def missing(self) -> list[Missing]:
-        """Numbers before the newest frame that no frame has; most were lost before they came."""
+from .room import Store
+from .runner import FrameRunner
+from .track import Track
 
 
 class DirectTrack(Track):
@@ -125,7 +96,7 @@ class DirectTrack(Track):
 
     def _spill(self, ring: RingConsumer) -> None:
         """Log the oldest record that is not safe."""
-        self._check_space()
+        self._room.check(closed=self._closed)
         region = ring.region(ring.position, self.end)
         item = records.one(region, 0, ring.position, True)
         if not (isinstance(item, records.Control) and item.kind == layout.PAD):
@@ -154,16 +125,20 @@ class DirectTrack(Track):
 
     def sync(self) -> bool:
         """See :class:`~recd.track.Track`; what is in the video is not in the log."""
-        ring = self.ring
-        seq = None if ring is None or self.state == "damaged" else self._first_unsafe(ring)
+        seq = self.durable_next()
         try:
             self.sync_readers()
         except OSError as e:
             self.stall(e)
             return False
-        if ring is not None and seq is not None:
-            ring.set_word("durable_seq", max(seq, ring.word("durable_seq")))
+        if self.ring is not None:
+            self.ring.set_word("durable_seq", max(seq, self.ring.word("durable_seq")))
         return True
+
+    def durable_next(self) -> int:
+        """See :class:`~recd.track.Track`."""
+        ring = self.ring
+        return 0 if ring is None or self.state == "damaged" else self._first_unsafe(ring)
 
     def _first_unsafe(self, ring: RingConsumer) -> int:
         """Number of the first sample that is not safe."""

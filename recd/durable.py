@@ -7,8 +7,10 @@ not write, and would report success the next time: such a file is not asked agai
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 
@@ -45,7 +47,7 @@ def renew(path: Path) -> None:
 
 
 class Syncer:
-    """Makes one file durable, and its name.
+    """Makes one file durable, and its name; one thread at a time, so that none believes what another was refused.
 
     Parameters
     ----------
@@ -58,6 +60,7 @@ class Syncer:
         #: Whether an ``fsync`` failed, and the file was not replaced since.
         self.distrusted = False
         self._named = False
+        self._syncing = threading.Lock()
 
     def sync(self) -> bool:
         """The file, if there is one, is durable; whether it is a new one, so that it must be opened again.
@@ -67,21 +70,38 @@ class Syncer:
         OSError
             It is not; the next call puts a copy in its place.
         """
-        if not self.path.exists():
-            return False
-        if self.distrusted:
+        with self._syncing:
+            if not self.distrusted or not self.path.exists():
+                self._sync()
+                return False
             renew(self.path)
             self.distrusted, self._named = False, True
             return True
+
+    def sync_in_place(self) -> None:
+        """The file, if there is one, is durable and still the same, so that another thread may write to it.
+
+        Raises
+        ------
+        OSError
+            It is not; only :meth:`sync` helps.
+        """
+        with self._syncing:
+            if self.distrusted:
+                raise OSError(errno.EIO, "a sync failed before", str(self.path))
+            self._sync()
+
+    def _sync(self) -> None:
         try:
             sync_file(self.path)
+            if not self._named:
+                sync_directory(self.path.parent)
+                self._named = True
+        except FileNotFoundError:
+            return
         except OSError:
             self.distrusted = True
             raise
-        if not self._named:
-            sync_directory(self.path.parent)
-            self._named = True
-        return False
 
 
 def sync_directory(path: Path) -> None:

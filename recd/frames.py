@@ -33,14 +33,13 @@ from recd_client.errors import OutputError
 from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
-from .direct import FrameRunner
-from .durable import sync_directory
+from .durable import Syncer, sync_directory
 from .finisher import Job
 from .fit import settings_of
 from .log import Missing
 from .parts import Part, seal
 from .pieces import Piece, Pieces
-from .runner import SinkContext
+from .runner import FrameRunner, SinkContext
 from .shots import Shot, ShotIndex, frames_table, missing_in, place_behind, tally_of
 from .source import Frame, RecordSource
 from .video import files, pixels
@@ -488,6 +487,10 @@ class VideoRunner(FrameRunner):
         self._index.sync()
         self._pieces.sync()
         self.parts.sync()
+
+    def mark(self) -> list[Syncer]:
+        """See :class:`Runner`."""
+        return [self._index.syncer, *self._pieces.syncers, self.parts.syncer]
 
     def stop(self) -> None:
         """Let ffmpeg complete its piece by itself; a later worker counts its frames and goes on."""

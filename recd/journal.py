@@ -26,7 +26,7 @@ from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
 from .durable import Syncer
-from .log import Missing
+from .log import LogReader, Missing
 
 #: Kind of the events that tell what readers of the log missed; no record of the client's.
 DAMAGE: Final = "damage"
@@ -217,6 +217,11 @@ class Journal:
             self._let_go()
         self._checkpoint.sync()
 
+    @property
+    def syncers(self) -> list[Syncer]:
+        """What :meth:`sync` makes durable."""
+        return [self._syncer, self._checkpoint.syncer]
+
     def close(self) -> None:
         """Let go of the files."""
         self._checkpoint.close()
@@ -226,6 +231,45 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Counting:
+    """Lets a journal take what is new in its log, a chunk at a time.
+
+    Parameters
+    ----------
+    journal : Journal
+    directory : Path
+        Of the log.
+    """
+
+    def __init__(self, journal: Journal, directory: Path) -> None:
+        self._journal = journal
+        self._directory = directory
+        self._reader: LogReader | None = None
+        self._chunk: Chunk | None = None
+
+    def advance(self, end: int) -> bool:
+        """Take the next chunk before ``end``; whether there was one that could be taken."""
+        if self._journal.position >= end:
+            return False
+        if self._reader is None:
+            self._reader = LogReader(self._directory, self._journal.position)
+        try:
+            chunk = self._chunk = self._chunk or self._reader.next()
+            if chunk is None:
+                return False
+            self._journal.take(chunk, damaged=self._reader.damaged)
+        except OSError:  # the disk is full, of which the log tells; the same chunk again later
+            return False
+        self._chunk = None
+        return True
+
+    def close(self) -> None:
+        """Forget the chunk that could not be taken, and let go of the log."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = self._chunk = None
 
 
 def missed(missing: Missing) -> Event:

@@ -38,56 +38,9 @@ def stream_result(track: Track) -> dict[str, Any]:
         tally.update(track.frames.tally(journal.resets(events)))
         if track.frames.state != "failed":  # else what its video has not is in the log
             events += [asdict(journal.missed(m)) for m in track.frames.missing()]
-    gaps = journal.gaps(events)
-    told = journal.lost(events)
     attempted = max(counters["attempted"], tally["next_seq"])
-    untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
-    if told.get(journal.DAMAGED):  # what had been counted may be among it
-        tally["samples"] = untold - sum(told.values())
-        if track.schema.fixed_size:
-            tally["bytes"] = tally["samples"] * track.schema.payload_bytes
-    elif track.frames is None:
-        _take_off(tally, gaps)
-    rest = {c: n - told.get(c, 0) for c, n in counters["lost"].items() if n > told.get(c, 0)}
-    # More than can be missing at the end: their LOSS records were in the damage.
-    hidden = min(max(sum(rest.values()) - (attempted - untold), 0), told.get(journal.DAMAGED, 0))
-    for gap in gaps:
-        if gap["cause"] == journal.DAMAGED:
-            known = min(hidden, gap["count"])
-            gap["count"], hidden = gap["count"] - known, hidden - known
-            told[journal.DAMAGED] -= known
-    for cause, count in rest.items():
-        gaps.append(_gap(cause, count, min(untold, attempted - count), attempted - 1))
-    gaps = [gap for gap in gaps if gap["count"]]
-    lost = {c: max(counters["lost"].get(c, 0), told.get(c, 0)) for c in {*counters["lost"], *told}}
-    lost = {c: n for c, n in lost.items() if n}
-    files = [f for r in track.runners for f in r.files()]
-    failed = [r for r in track.runners if r.state == "failed"]
-    state, reason = "complete", ""
-    closed = any(e["kind"] == "close" for e in events) and attempted <= tally["samples"] + sum(lost.values())
-    if track.ring_gone and not closed:
-        # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
-        state = "truncated"
-        reason = (
-            f"{track.ring_gone}: what was published after sample {tally['next_seq']}, if anything, is lost"
-        )
-        unknown = attempted - int(tally["samples"]) - sum(lost.values())
-        if unknown > 0:
-            lost["ring_gone"] = unknown
-            gaps.append(_gap("ring_gone", unknown, attempted - unknown, attempted - 1))
-    if track.state == "damaged":
-        state, reason = "damaged", track.reason
-    elif failed:
-        state, reason = "failed", failed[0].reason
-        if track.frames is not None and not track.ring_gone:  # what its video has not is in the log
-            tally["samples"] = attempted - sum(lost.values())
-            tally["bytes"] = tally["samples"] * track.schema.payload_bytes
-    elif lost.get(journal.DAMAGED) or journal.damage(events):
-        state = "damaged"
-        reason = f"its log was damaged, {lost.get(journal.DAMAGED, 0)} samples of it are lost"
-    elif state == "complete" and not 0 <= attempted - int(tally["samples"]) - sum(lost.values()) <= 1:
-        state = "damaged"  # one may have been in flight when its simulation died
-        reason = "the counters in its ring contradict what was in it"
+    gaps, lost = _losses(track, events, counters["lost"], tally, attempted)
+    state, reason = _outcome(track, events, tally, attempted, gaps, lost)
     return {
         "state": state,
         "reason": reason,
@@ -106,8 +59,82 @@ def stream_result(track: Track) -> dict[str, Any]:
         "gaps": gaps,
         "stalls": stalls(track),
         "marks": journal.marks(events),
-        "files": files,
+        "files": [f for r in track.runners for f in r.files()],
     }  # fmt: skip
+
+
+def _losses(
+    track: Track, events: list[dict[str, Any]], counted: dict[str, int], tally: dict[str, Any], attempted: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Gaps, and losses by cause; takes off the totals what was counted and is lost.
+
+    Parameters
+    ----------
+    counted : dict
+        Losses by cause as the producer counted them.
+    """
+    gaps = journal.gaps(events)
+    told = journal.lost(events)
+    untold = max([tally["next_seq"], *(int(gap["last_seq"]) + 1 for gap in gaps)])
+    if told.get(journal.DAMAGED):  # what had been counted may be among it
+        _recount(track, tally, untold - sum(told.values()))
+    elif track.frames is None:
+        _take_off(tally, gaps)
+    rest = {c: n - told.get(c, 0) for c, n in counted.items() if n > told.get(c, 0)}
+    # More than can be missing at the end: their LOSS records were in the damage.
+    hidden = min(max(sum(rest.values()) - (attempted - untold), 0), told.get(journal.DAMAGED, 0))
+    for gap in gaps:
+        if gap["cause"] == journal.DAMAGED:
+            known = min(hidden, gap["count"])
+            gap["count"], hidden = gap["count"] - known, hidden - known
+            told[journal.DAMAGED] -= known
+    for cause, count in rest.items():
+        gaps.append(_gap(cause, count, min(untold, attempted - count), attempted - 1))
+    lost = {c: max(counted.get(c, 0), told.get(c, 0)) for c in {*counted, *told}}
+    return [gap for gap in gaps if gap["count"]], {c: n for c, n in lost.items() if n}
+
+
+def _outcome(
+    track: Track,
+    events: list[dict[str, Any]],
+    tally: dict[str, Any],
+    attempted: int,
+    gaps: list[dict[str, Any]],
+    lost: dict[str, int],
+) -> tuple[str, str]:
+    """How the stream ended, and why; notes what went with its ring."""
+    state, reason = "complete", ""
+    failed = [r for r in track.runners if r.state == "failed"]
+    closed = any(e["kind"] == "close" for e in events) and attempted <= tally["samples"] + sum(lost.values())
+    if track.ring_gone and not closed:
+        # What the ring held is gone. Only of frames that were fed to ffmpeg is known that they were there.
+        state = "truncated"
+        reason = (
+            f"{track.ring_gone}: what was published after sample {tally['next_seq']}, if anything, is lost"
+        )
+        unknown = attempted - int(tally["samples"]) - sum(lost.values())
+        if unknown > 0:
+            lost["ring_gone"] = unknown
+            gaps.append(_gap("ring_gone", unknown, attempted - unknown, attempted - 1))
+    if track.state == "damaged":
+        return "damaged", track.reason
+    if failed:
+        if track.frames is not None and not track.ring_gone:  # what its video has not is in the log
+            _recount(track, tally, attempted - sum(lost.values()))
+        return "failed", failed[0].reason
+    if lost.get(journal.DAMAGED) or journal.damage(events):
+        return "damaged", f"its log was damaged, {lost.get(journal.DAMAGED, 0)} samples of it are lost"
+    if state == "complete" and not 0 <= attempted - int(tally["samples"]) - sum(lost.values()) <= 1:
+        # one may have been in flight when its simulation died
+        return "damaged", "the counters in its ring contradict what was in it"
+    return state, reason
+
+
+def _recount(track: Track, tally: dict[str, Any], samples: int) -> None:
+    """There are so many samples, whatever was counted."""
+    tally["samples"] = samples
+    if track.schema.fixed_size:
+        tally["bytes"] = samples * track.schema.payload_bytes
 
 
 def stream_status(name: str, result: dict[str, Any]) -> dict[str, Any]:

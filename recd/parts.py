@@ -57,7 +57,7 @@ class PartsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._syncer = Syncer(path)
+        self.syncer = Syncer(path)
         #: Parts whose files an ``fsync`` failed to make durable.
         self.distrusted: set[int] = set()
         self.parts: dict[int, Part] = {}
@@ -93,7 +93,7 @@ class PartsFile:
 
     def sync(self) -> None:
         """Make all lines durable."""
-        self._syncer.sync()
+        self.syncer.sync()
 
 
 @dataclass(frozen=True)

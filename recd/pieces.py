@@ -305,11 +305,10 @@ class Pieces:
 
     def sync(self) -> None:
         """Make the files durable as they are now."""
-        for piece in self.known:
-            syncer = self._syncers.setdefault(piece.path, Syncer(Path(piece.path)))
-            if syncer.distrusted and piece.count < 0:
-                raise OSError(errno.EIO, "its ffmpeg is being replaced, as the disk failed", piece.path)
+        for piece, syncer in zip(self.known, self.syncers, strict=True):
             try:
+                if syncer.distrusted and piece.count < 0:
+                    raise OSError(errno.EIO, "its ffmpeg is being replaced, as the disk failed", piece.path)
                 syncer.sync()
             except OSError:
                 if (
@@ -317,6 +316,11 @@ class Pieces:
                 ):  # the next one writes to a new file; this one is copied once it is counted
                     self._lose()
                 raise
+
+    @property
+    def syncers(self) -> list[Syncer]:
+        """What :meth:`sync` makes durable, a file each."""
+        return [self._syncers.setdefault(piece.path, Syncer(Path(piece.path))) for piece in self.known]
 
     def stop(self) -> None:
         """Ffmpeg completes its piece by itself; a later worker counts its frames and goes on."""

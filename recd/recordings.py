@@ -9,9 +9,12 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from recd_client.errors import OutputError, VersionMismatchError
+
+if TYPE_CHECKING:
+    from .journal import Journal
 
 MANIFEST: Final = "manifest.json"
 HIDDEN: Final = ".recd"
@@ -63,6 +66,35 @@ def is_manifest(path: Path) -> bool:
 def kept_sessions(directory: Path) -> list[str]:
     """Sessions whose working files are in this directory: they work, were interrupted, or lack something."""
     return sorted(p.parent.name for p in (directory / HIDDEN).glob("[!.]*/session.json"))
+
+
+def logged(path: Path, spec: dict[str, Any]) -> Journal:
+    """What the journal of an unfinished stream and the rest of its log tell; nothing is written.
+
+    Parameters
+    ----------
+    path : Path
+        The stream's directory under ``.recd``.
+    spec : dict
+        The stream, as its session keeps it.
+    """
+    from recd_client.schema import Schema
+
+    from .journal import Journal
+    from .log import LogReader
+    from .session import is_direct
+
+    journal = Journal(path, Schema.from_json(spec["schema"]), reads_only=True)
+    reader = LogReader(path / "log", journal.position)
+    try:
+        while (chunk := reader.next()) is not None:
+            if is_direct(spec):  # only what its video fell behind with is in the log
+                journal.tally.add(chunk.info)
+            else:
+                journal.take(chunk, damaged=reader.damaged)
+    finally:
+        reader.close()
+    return journal
 
 
 def lock_holder(lock: Path) -> int | None:

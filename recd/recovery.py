@@ -20,11 +20,9 @@ import multiprocess
 from recd_client import process, shm
 from recd_client.errors import RecdError, RingDamagedError
 from recd_client.ring import read_word
-from recd_client.schema import Schema
 
 from . import index, manifest
-from .journal import Journal
-from .log import LogReader
+from .recordings import logged
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .session import SessionStore, read_json, write_json
 from .shots import ShotIndex
@@ -153,15 +151,7 @@ def _stream(store: SessionStore, spec: dict[str, Any]) -> StreamRemains:
     if result is not None:
         out.state, out.samples = str(result["state"]), int(result["samples"])
         return out
-    journal = Journal(path, Schema.from_json(spec["schema"]))
-    reader = LogReader(path / "log", journal.position)
-    try:
-        while (chunk := reader.next()) is not None:
-            if chunk.info.begin >= journal.position:
-                journal.tally.add(chunk.info)
-    finally:
-        reader.close()
-    out.samples = journal.tally.samples
+    out.samples = logged(path, spec).tally.samples
     out.log_bytes = sum(p.stat().st_size for p in (path / "log").glob("*.log"))
     out.frames_fed = sum(len(ShotIndex(p).lines()) for p in path.glob("sink*.frames*"))
     if spec["boot_id"] != process.boot_id().hex():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,13 @@ from recd_client.errors import RecdError
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
+from .batch import Event
 from .checkpoint import Checkpoint
+from .durable import Syncer
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
+from .source import RecordSource
 from .stalls import Stalls
 
 _RETRY_NS: Final = 500_000_000
@@ -96,6 +99,8 @@ class Runner(ABC):
         self.end_seq = 0
         #: Makes the log durable; set by the track.
         self.sync_log: Callable[[], object] = lambda: None
+        #: Whether checkpoints are written by :meth:`vouch` (:mod:`recd.syncing`), not by a clock of the runner's own.
+        self.in_rounds = False
         self._retry_at_ns = 0
         #: The stream's, set by the track.
         self.stalls = Stalls(context.directory / "stalls.json", context.now_ns)
@@ -147,6 +152,21 @@ class Runner(ABC):
     @abstractmethod
     def sync(self) -> None:
         """Checkpoint, and make file and checkpoint durable."""
+
+    def mark(self) -> list[Syncer]:
+        """Note how far the runner has come; returns what must be synced before that can be vouched for."""
+        return []
+
+    def vouch(self) -> None:  # noqa: B027  - a video's index and file are its checkpoint
+        """What was noted is durable: a checkpoint may tell of it."""
+
+    def doubt(self) -> None:  # noqa: B027  - the same
+        """It is not: a sync failed. :meth:`sync` follows."""
+
+    @property
+    def own_files(self) -> list[Syncer]:
+        """What a successor begins with."""
+        return [self.parts.syncer, self.checkpoint.syncer]
 
     @abstractmethod
     def stop(self) -> None:
@@ -275,3 +295,28 @@ class Runner(ABC):
             return True
         self.state = "recording"
         return False
+
+
+class FrameRunner(Runner):
+    """A runner that takes its records straight from the ring, while they are there."""
+
+    source: RecordSource
+    #: Is told what happens on the timeline, before the runner goes on behind it; nobody else sees it.
+    note: Callable[[Event], None]
+
+    @property
+    @abstractmethod
+    def safe(self) -> int:
+        """Every frame before this position decodes from the file."""
+
+    @abstractmethod
+    def release(self, position: int) -> None:
+        """Keep no view of a record before this position."""
+
+    @abstractmethod
+    def tally(self, resets: Sequence[int]) -> dict[str, Any]:
+        """Totals as in :class:`~recd.journal.Tally`, which nobody else counts."""
+
+    @abstractmethod
+    def missing(self) -> list[Missing]:
+        """Numbers before the newest frame that no frame has; most were lost before they came."""

@@ -15,7 +15,7 @@ from recd_client.options import SinkOptions
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
 from .dropping import count_samples
-from .durable import sync_directory
+from .durable import Syncer, sync_directory
 from .finisher import Job
 from .log import LogReader, LogSource, Missing, segments
 from .parts import Part, seal
@@ -54,7 +54,8 @@ class LogRunner(Runner):
         self._opened = False
         self._saved_at_ns = 0
         self._sink_state: dict[str, Any] | None = None
-        self._distrusted = False  # whether a sync of the open file failed
+        self._noted: dict[str, Any] | None = None  # a checkpoint that waits for a sync
+        self._file = Syncer(self.naming.part_path(0))  # the open one
         if context.rebooted:
             self._distrust_parts()
         self._go_back_to_safety()
@@ -76,6 +77,7 @@ class LogRunner(Runner):
         else:
             self._begin_part(0, 0, 0)
         self._safe = self.position
+        self._noted = None
         self._astray = True
         self._stop_reading()
 
@@ -121,7 +123,7 @@ class LogRunner(Runner):
         self.part = Part(number, position, first_seq=next_seq)
         self.position = position
         self._next_seq = next_seq
-        self._sink_state = None
+        self._sink_state = self._noted = None
         self._opened = False
 
     @property
@@ -244,9 +246,11 @@ class LogRunner(Runner):
     def _open_sink(self, sink: AppendSink) -> None:
         if not self._opened:
             path = self._path_of(self.part)
-            if self._distrusted:
+            if self._file.path != path:
+                self._file = Syncer(path)
+            if self._file.distrusted:
                 sink.renew(path, self._sink_state)
-                self._distrusted = False
+                self._file.distrusted = False
             sink.open(path, self._sink_state)
             self._opened = True
             if self.context.durable and sink.suffixes and self._sink_state is None:
@@ -341,7 +345,7 @@ class LogRunner(Runner):
     # --- checkpoints -----------------------------------------------------------------------------
     def _save_if_due(self) -> bool:
         now = self.context.now_ns()
-        if self._safe == self.position or now - self._saved_at_ns <= _CHECKPOINT_NS:
+        if self.in_rounds or self._safe == self.position or now - self._saved_at_ns <= _CHECKPOINT_NS:
             return False
         self.save()
         return True
@@ -355,13 +359,45 @@ class LogRunner(Runner):
             if self.context.durable:
                 self._make_durable(self.sink.sync)
             state = self.sink.state()
+        self._keep(self._state(state))
+
+    def _state(self, sink: dict[str, Any] | None) -> dict[str, Any]:
+        """A checkpoint that tells of everything up to here."""
         part = {k: v for k, v in vars(self.part).items() if k != "details"}
-        self.checkpoint.save(
-            {"position": self.position, "next_seq": self._next_seq, "part": part, "sink": state}
-        )
-        self._sink_state = state
-        self._safe = self.position
+        return {"position": self.position, "next_seq": self._next_seq, "part": part, "sink": sink}
+
+    def _keep(self, state: dict[str, Any]) -> None:
+        """From now on this is where a successor begins, or this runner after an error."""
+        self.checkpoint.save(state)
+        self._sink_state, self._safe = state["sink"], state["position"]
         self._saved_at_ns = self.context.now_ns()
+        self._noted = None
+
+    def mark(self) -> list[Syncer]:
+        """See :class:`Runner`."""
+        if self.over or self._safe == self.position:
+            return []
+        if not isinstance(self.sink, AppendSink) or not self._opened:
+            self._noted = self._state(self._sink_state)
+            return []
+        self._noted = self._state(self.sink.state())
+        return [self._file] if self.sink.suffixes else []
+
+    def vouch(self) -> None:
+        """See :class:`Runner`."""
+        if self._noted is None:  # it has gone on in another file since, or back
+            return
+        try:
+            self._keep(self._noted)
+        except OSError as e:
+            self._stall(e)
+            self._go_back_to_safety()
+
+    def doubt(self) -> None:
+        """See :class:`Runner`; what it wrote since the last checkpoint is written again, to another file."""
+        if self._file.distrusted and not self.over:
+            log.warning("%s could not be synced; what is there is copied to a new file", self._file.path)
+            self._go_back_to_safety()
 
     def sync(self) -> None:
         """See :class:`Runner`."""
@@ -384,7 +420,7 @@ class LogRunner(Runner):
         try:
             sync()
         except OSError:
-            self._distrusted = True
+            self._file.distrusted = True
             raise
 
     def stop(self) -> None:

@@ -51,7 +51,7 @@ class ShotIndex:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = -1
-        self._syncer = Syncer(path)
+        self.syncer = Syncer(path)
 
     def lines(self) -> NDArray[Any]:
         """All lines up to the first that is not whole, as a structured array."""
@@ -101,7 +101,7 @@ class ShotIndex:
 
     def sync(self) -> None:
         """Make the lines durable; also those that a worker before has written."""
-        if self._syncer.sync():
+        if self.syncer.sync():
             self.close()
 
     def close(self) -> None:

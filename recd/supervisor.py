@@ -24,12 +24,12 @@ from recd_client.errors import (
     NoSuchSessionError,
     OptionError,
     ProtocolError,
-    RecdError,
     WorkerError,
     from_wire,
 )
 
 from . import __version__, index
+from .adoption import Adoption
 from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
 from .notify import Notifier
 from .nursery import Nursery
@@ -44,8 +44,6 @@ _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
 #: An attach waits no longer than this for the worker of a new video.
 _WORKER_UP_S: Final = 1.0
-#: How often a session is looked for whose directory is away: not mounted yet, or moved.
-_LOOK_FOR_S: Final = 2.0
 _DURABILITY: Final = ("process", "interval", "strict")
 _OVERWRITE: Final = ("error", "replace", "number")
 
@@ -73,9 +71,8 @@ class Supervisor:
         self.server = Server(runtime / "recd.sock", self.handle, limits)
         self.started_unix_s = time.time()
         self.nursery = Nursery(runtime, self.registry)
+        self.adoption = Adoption(runtime, self.registry, self.nursery)
         self._tasks: set[asyncio.Task[Any]] = set()
-        #: Index entries of unfinished sessions that could not be taken up yet, and why.
-        self._away: dict[str, dict[str, Any]] = {}
 
     def _join(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """A worker says whom it serves; from now on its connection is its voice."""
@@ -91,7 +88,7 @@ class Supervisor:
                 session.group(group_name).fail(error.what)
             return {}
         if session is None:
-            session = self._load(session_id, Path(str(request["directory"])))
+            session = self.adoption.load(session_id, Path(str(request["directory"])))
         group = session.group(group_name)
         bell = _bell(str(request["doorbell"]))
         handle = WorkerHandle(group_name, connection.pid, connection.send, bell, connection.close)
@@ -111,80 +108,6 @@ class Supervisor:
         if fresh:
             log.info("session %s: worker of group %s joined again", session_id, group_name)
         return {}
-
-    # --- sessions ------------------------------------------------------------------------------
-    def _load(self, session_id: str, directory: Path) -> Session:
-        """Know a session again from its files."""
-        from .session import SessionStore
-
-        store = SessionStore(directory, session_id)
-        if not store.spec:
-            raise NoSuchSessionError(f"no session {session_id} in {directory}", "see: recd ls")
-        spec = store.spec
-        session = Session(
-            session_id,
-            str(spec["name"]),
-            directory,
-            int(spec["client_pid"]),
-            int(spec["client_ticks"]),
-            float(spec["clocks"]["wall_ns"]) / 1e9,
-        )
-        for stream in store.streams():
-            session.streams[stream["stream"]] = stream["group"]
-            if store.result(stream["stream"]) is None:
-                session.group(stream["group"])
-        session.group(MAIN_GROUP)
-        self.registry.sessions[session_id] = session
-        return session
-
-    def adopt(self) -> None:
-        """Take up every session of this runtime directory that is not finished; if its directory is away, later."""
-        for entry in index.read_all():
-            if entry.get("state") == "live" and entry.get("runtime_dir") == str(self.runtime):
-                self._away[str(entry["session"])] = entry
-        self._adopt_away()
-
-    def _adopt_away(self) -> None:
-        """Take up those that are there by now."""
-        for session_id, entry in list(self._away.items()):
-            self._adopt_one(session_id, Path(str(entry["directory"])))
-            if not index.path_of(session_id).exists():  # nobody wants it any more
-                self._away.pop(session_id, None)
-        if self._away:
-            asyncio.get_running_loop().call_later(_LOOK_FOR_S, self._adopt_away)
-
-    def _is_away(self, session_id: str, why: str) -> None:
-        """A session cannot be taken up: told once in the log, and in the status until it can."""
-        entry = self._away.get(session_id, {})
-        if entry.get("why") != why:
-            log.warning("session %s cannot be taken up: %s", session_id, why)
-        entry["why"] = why
-
-    def _adopt_one(self, session_id: str, directory: Path) -> Session | None:
-        known = self.registry.sessions.get(session_id)
-        if known is not None:
-            self._away.pop(session_id, None)
-            return known
-        try:
-            session = self._load(session_id, directory)
-        except NoSuchSessionError as e:
-            from .manifest import has_ended
-            from .session import SessionStore
-
-            if has_ended(SessionStore(directory, session_id)):
-                self._away.pop(session_id, None)
-            else:
-                self._is_away(session_id, e.what)
-            return None
-        except (RecdError, OSError, KeyError, ValueError) as e:
-            self._is_away(session_id, str(e))
-            return None
-        self._away.pop(session_id, None)
-        log.info("session %s: taking it up in %s", session_id, directory)
-        for group in list(session.groups.values()):
-            # A worker that outlived the last supervisor still holds the lock; then this one leaves.
-            self.nursery.start(session, group)
-        return session
 
     # --- requests --------------------------------------------------------------------------------
     async def handle(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +175,7 @@ class Supervisor:
                 if entry.get("session") == session_id:
                     if entry.get("state") != "live":
                         return {"session": session_id, "directory": entry["directory"]}
-                    session = self._adopt_one(session_id, Path(str(entry["directory"])))
+                    session = self.adoption.adopt_one(session_id, Path(str(entry["directory"])))
         if session is None:
             raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
         return {"session": session_id, "directory": str(session.directory)}
@@ -338,7 +261,7 @@ class Supervisor:
                 "started_unix_s": self.started_unix_s,
                 "limits": asdict(self.limits),
             },
-            "sessions": [*sessions, *map(_away_status, self._away.values())],
+            "sessions": [*sessions, *self.adoption.status()],
         }
 
     async def _session_status(self, session: Session) -> dict[str, Any]:
@@ -408,7 +331,7 @@ class Supervisor:
         self._in_background(self.notifier.keep_telling(self._summary))
         log.info("recd %s is ready, pid %d, socket %s", __version__, os.getpid(), self.runtime / "recd.sock")
         self.nursery.warm_up()
-        self.adopt()
+        self.adoption.begin()
         await self.stopped.wait()
         await self.server.stop()
         log.info("stopped")
@@ -434,23 +357,6 @@ class Supervisor:
         """How it stands, in a line."""
         doing = "finishing" if self.nursery.closed else "recording"
         return f"{doing} {len(self.registry.sessions)} sessions"
-
-
-def _away_status(entry: dict[str, Any]) -> dict[str, Any]:
-    """What is known of an unfinished session that could not be taken up yet."""
-    forget = (
-        f"bring its directory back; or, if it was deleted, forget it: rm {index.path_of(entry['session'])}"
-    )
-    return {
-        "session": entry["session"],
-        "name": str(entry.get("name")),
-        "directory": entry["directory"],
-        "state": "failed",
-        "reason": f"{entry.get('why')}\n  -> {forget}",
-        "client": {"pid": 0, "alive": False},
-        "started_unix_s": float(entry.get("started_unix_s") or 0.0),
-        "streams": [],
-    }
 
 
 def _bell(name: str) -> Callable[[], object]:

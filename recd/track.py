@@ -7,12 +7,10 @@ another way: :mod:`recd.direct`.)
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,40 +20,23 @@ from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .batch import RESET
-from .chunks import HAS_CONTROL, Chunk, ChunkInfo, describe
+from .chunks import HAS_CONTROL, ChunkInfo, describe
 from .dropping import Dropper
 from .durable import sync_directory
-from .journal import DAMAGED, Journal, lost
-from .log import LogReader, LogWriter
-from .runner import Runner
+from .journal import DAMAGED, Counting, Journal, lost
+from .log import LogReader
+from .log_writer import LogWriter
+from .room import Room, Store
+from .runner import FrameRunner, Runner
 from .stalls import Stalls
 
 if TYPE_CHECKING:
-    from .direct import FrameRunner
+    from .syncing import Rounds
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
-_LOOK_AT_DISK_NS: Final = 100_000_000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Store:
-    """Rules of storing that hold for all streams of a session.
-
-    Parameters
-    ----------
-    durability : {"process", "interval", "strict"}
-    spool_limit_bytes : int or None
-        Most bytes of one stream's log.
-    reserve_bytes : int
-        Free disk space below which nothing is written any more.
-    """
-
-    durability: str = "process"
-    spool_limit_bytes: int | None = None
-    reserve_bytes: int = 256 << 20
 
 
 class Track:
@@ -77,6 +58,8 @@ class Track:
 
     #: The only runner, if its frames go straight from the ring to it.
     frames: FrameRunner | None = None
+    #: Who syncs, checkpoints and trims; None if the loop does it by itself.
+    rounds: Rounds | None = None
 
     def __init__(
         self,
@@ -109,9 +92,7 @@ class Track:
         self.flush_to = 0
         self._retry_at_ns = 0
         self._last_t = self._newest_time()
-        self._journal_reader: LogReader | None = None
-        self._journal_chunk: Chunk | None = None
-        self._space_checked_ns = 0
+        self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
         self.ring_gone = ""
         #: Whether the oldest samples in a full log make room for the newest.
@@ -124,6 +105,7 @@ class Track:
         for runner in runners:
             runner.miss = self.journal.miss
         self._dropper = Dropper(self)
+        self._room = Room(self, self._dropper)
 
     def _first_position(self) -> int:
         """Where the ring is read on; everything before was freed, or is safe and can be.
@@ -201,7 +183,7 @@ class Track:
 
     def _log_chunk(self, ring: RingConsumer, head: int) -> None:
         """Move one chunk into the log and free it."""
-        self._check_space()
+        self._room.check(closed=self._closed)
         region = ring.region(ring.position, head)
         info, last_t, damage = self._describe(region, ring.position)
         if info.body_bytes:
@@ -239,36 +221,6 @@ class Track:
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
 
-    def _check_space(self) -> None:
-        """Raise when the log may not grow: the user's limit, or the reserve of free disk.
-
-        At the end it may: no more comes than a ring holds, without which no file could be completed.
-        """
-        if self._closed:
-            return
-        limit = self.store.spool_limit_bytes
-        # The newest segment is never deleted: alone it may go beyond the limit, or nothing ever went on.
-        if limit is not None and self.log.bytes > limit and self.log.segment_count > 1:
-            if self.drops_oldest and self._dropper.make_room():
-                return
-            raise OSError(errno.EDQUOT, f"spool_limit of {limit} bytes reached", str(self.log.directory))
-        now = self.now_ns()
-        if now - self._space_checked_ns < _LOOK_AT_DISK_NS:
-            return
-        self._space_checked_ns = now
-        st = os.statvfs(self.log.directory)
-        # Of a small file system, a twentieth: nobody wants a quarter of a RAM disk kept free.
-        reserve = min(self.store.reserve_bytes, st.f_blocks * st.f_frsize // 20)
-        if st.f_bavail * st.f_frsize < reserve:
-            self._space_checked_ns = 0
-            if self.drops_oldest and self._dropper.make_room():
-                return
-            raise OSError(
-                errno.ENOSPC,
-                f"less than {reserve / 1e6:.0f} MB of disk left",
-                str(self.log.directory),
-            )
-
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
         """Let the journal and each sink take a slice, calling ``between`` after each; whether any did."""
@@ -305,45 +257,47 @@ class Track:
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""
-        if self.journal.position >= self.log.end:
-            return False
-        if self._journal_reader is None:
-            self._journal_reader = LogReader(self.log.directory, self.journal.position)
-        try:
-            chunk = self._journal_chunk = self._journal_chunk or self._journal_reader.next()
-            if chunk is None:
-                return False
-            self.journal.take(chunk, damaged=self._journal_reader.damaged)
-        except OSError:  # the disk is full, of which the log tells; the same chunk again later
-            return False
-        self._journal_chunk = None
-        return True
+        return self._counting.advance(self.log.end)
 
     def read_journal_to(self, position: int) -> bool:
         """Let the journal count everything before ``position``, and forget the chunk behind; whether it could."""
         while self.frames is None and self.journal.position < position:
             if not self._advance_journal():
                 return False
-        if self._journal_reader is not None:
-            self._journal_reader.close()
-        self._journal_reader = self._journal_chunk = None
+        self._counting.close()
         return True
 
     def _trim(self) -> None:
-        """Delete the log's segments that nobody needs any more."""
-        needed = min([self._told, *(r.needed for r in self.runners)])
-        if not self.log.has_before(needed):
+        """Delete the log's segments that nobody needs any more, or have it done after the next round."""
+        if not self.log.has_before(self.needed):
             return
+        if self.rounds is not None:
+            self.rounds.trims = True
+        else:
+            self.trim_now()
+
+    def trim_now(self) -> None:
+        """Delete them, once what is to survive them is safe."""
+        needed = self.needed
         try:
             promised = self.log.begin < self.journal.promised
-            self.journal.trimmed = max(self.journal.trimmed, needed)
-            self.journal.save()
+            self.tell_trim(needed)
             # What a flush made durable in the log must not depend on files that are not.
             if self.store.durability != "process" or self.frames is not None or promised:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:
             self.stall(e)
+
+    def tell_trim(self, position: int) -> None:
+        """Write down that what is missing before this position is no damage."""
+        self.journal.trimmed = max(self.journal.trimmed, position)
+        self.journal.save()
+
+    @property
+    def needed(self) -> int:
+        """Nobody needs what stands in the log before this position."""
+        return min([self._told, *(r.needed for r in self.runners)])
 
     @property
     def _told(self) -> int:
@@ -386,6 +340,10 @@ class Track:
             runner.sync()
         self.journal.save()
         self.journal.sync()
+
+    def durable_next(self) -> int:
+        """Number behind the last sample that is durable once everything is synced."""
+        return self.log.last.next_seq if self.log.last else 0
 
     # --- the end -----------------------------------------------------------------------------------
     @property
@@ -473,8 +431,7 @@ class Track:
         """Let go of everything."""
         self.log.close()
         self.journal.close()
-        if self._journal_reader is not None:
-            self._journal_reader.close()
+        self._counting.close()
         if self.ring is not None:
             self.ring.release()
             self.ring = None

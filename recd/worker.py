@@ -15,53 +15,30 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from recd_client import process, shm
-from recd_client.errors import (
-    NoSuchSessionError,
-    OptionError,
-    OutputError,
-    ProtocolError,
-    RecdError,
-    RingDamagedError,
-    to_wire,
-)
-from recd_client.options import SinkOptions, VideoFile
-from recd_client.schema import Schema
+from recd_client.errors import OutputError, RecdError, to_wire
 
-from . import __version__, caution, fit, index, manifest, places, sinks
+from . import __version__, index, manifest
 from .caution import Caution
-from .direct import DirectTrack, FrameRunner
 from .finisher import Finisher
 from .link import Link, NoLink
+from .loading import Loader
 from .pace import Pace
 from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
-from .runner import Runner, SinkContext
-from .samples import LogRunner
+from .requests import Requests
 from .session import GroupLock, SessionStore, doorbell_name
-from .track import Store, Track
+from .track import Track
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
-_TRIAL_S: Final = 60.0
-_SYNC_EVERY_NS: Final = 200_000_000
 _LOOK_EVERY_NS: Final = 20_000_000
 _END_AGAIN_NS: Final = 1_000_000_000
 
 log = logging.getLogger(__name__)
-
-
-class Pending:
-    """A request that is answered when a condition holds, or unanswered at its deadline."""
-
-    def __init__(self, request: dict[str, Any], ready: Callable[[], dict[str, Any] | None]) -> None:
-        self.id = request["id"]
-        self.deadline = time.monotonic() + min(float(request.get("timeout_s") or 0.0), 60.0)
-        self.ready = ready
 
 
 class Worker:
@@ -95,11 +72,8 @@ class Worker:
         self.tracks: dict[str, Track] = {}
         self.closing = False
         self.stopping = False
-        self._stop_id: int | None = None
-        self._stop_deadline = 0.0
         self.ended = False
-        self.pending: list[Pending] = []
-        self.renames: dict[str, dict[str, Any]] = {}
+        self.requests = Requests(self)
         spec = store.spec
         self.tag = shm.runtime_tag(runtime)
         self.doorbell = shm.Doorbell(doorbell_name(self.tag, store.session, group), create=True)
@@ -107,24 +81,22 @@ class Worker:
         #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
         self.trials = Finisher(self.doorbell.ring)
         self.link = link
-        limit = spec.get("spool_limit_bytes")
-        self.rules = Store(str(spec["durability"]), int(limit) if limit else None)
         self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
         self._looked_ns = 0
-        self._synced_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
+        self._loader = Loader(store, self.caution, self.finisher, Finisher(self.doorbell.ring))
         #: Streams that ended otherwise than they should, for ``recd status``.
         self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():
             if stream["group"] == group:
                 result = store.result(stream["stream"])
                 if result is None:
-                    self._load(stream)
+                    self.load(stream)
                 elif not result["complete"]:
                     self.spoilt[stream["stream"]] = manifest.stream_status(stream["stream"], result)
 
@@ -133,7 +105,7 @@ class Worker:
         """Work until all is finished, or until told to stop."""
         while not self.ended:
             for request in self.link.requests():
-                self._handle(request)
+                self.requests.handle(request)
                 self._pace.hurry()
             did = self._drain()
             for track in list(self.tracks.values()):
@@ -141,7 +113,7 @@ class Worker:
                 did |= track.work(self._drain)
             self._look_around()
             did |= self._finish_tracks()
-            self._answer_pending()
+            self.requests.answer_pending()
             if self.stopping and not did and self._stop():
                 return
             if not did and not self.ended:
@@ -185,7 +157,7 @@ class Worker:
             self._pace.hurry()
 
     def _look_around(self) -> None:
-        """Now and then: is the client alive, is a sync due."""
+        """Now and then: is the client alive, is a sync due, or done."""
         now = time.monotonic_ns()
         if now - self._looked_ns < _LOOK_EVERY_NS:
             return
@@ -202,63 +174,19 @@ class Worker:
             self.client_gone = True
             for track in self.tracks.values():
                 track.producer_gone = True
-        if self.rules.durability == "interval" and now - self._synced_ns > _SYNC_EVERY_NS:
-            self._synced_ns = now
-            for track in self.tracks.values():
-                track.sync()
+        for track in self.tracks.values():
+            if track.rounds is not None:
+                track.rounds.look()
 
     # --- streams -----------------------------------------------------------------------------------
-    def _load(self, spec: dict[str, Any]) -> Track:
+    def load(self, spec: dict[str, Any]) -> None:
         """Take up a stream as its files describe it."""
         name = str(spec["stream"])
-        directory = self.store.stream_path(name)
-        schema = Schema.from_json(spec["schema"])
-        context = SinkContext(
-            directory,
-            schema,
-            {
-                "name": name,
-                "metadata": self.store.spec.get("metadata") or {},
-                "clocks": self.store.spec["clocks"],
-            },
-            self.finisher,
-            time.monotonic_ns,
-            self.store.spec["overwrite"] == "replace",
-            self.rules.durability != "process",
-            spec["boot_id"] != process.boot_id().hex(),
-        )
-        options = [SinkOptions.from_json(s) for s in spec["sinks"]]
-        frames: FrameRunner | None = None
-        runners: list[Runner] = []
-        for i, (option, final) in enumerate(zip(options, map(Path, spec["finals"]), strict=True)):
-            if isinstance(option, VideoFile):
-                from .frames import VideoRunner
-
-                video = VideoRunner(context, i, option, final)
-                frames = video if len(options) == 1 else None
-                runners.append(video)
-            else:
-                runners.append(
-                    LogRunner(context, i, option, final, sinks.make_sink(option, schema, context.info))
-                )
-        where, now_ns = (directory, name, schema, self.rules), time.monotonic_ns
-        self.caution.hold(name)
-        blamed = name in self.caution.blamed
-        segment, ring_gone = (None, "") if blamed else _open_ring(spec)
-        if frames is not None:
-            track: Track = DirectTrack(*where, frames, segment, now_ns)
-        else:
-            track = Track(*where, runners, segment, now_ns)
-        track.ring_gone = ring_gone
-        if blamed:
-            track.state, track.reason = "damaged", caution.why(name)
-            log.error("stream %s: %s", name, track.reason)
-        track.drops_oldest = spec["overflow"] == "drop_oldest"
+        track = self._loader.load(spec)
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
-            self._rename(name, change)
-        return track
+            self.rename(name, change)
 
     def _finish_tracks(self) -> bool:
         """Write down the outcome of every track that is done, and let go of it."""
@@ -300,115 +228,12 @@ class Worker:
                 self._outcome = manifest.end_session(self.store, client_gone=gone)
             summary, entry = self._outcome
             index.write(entry)
-            for pending in self.pending:
-                self._reply(pending.id, {"done": True, "progress": 0, "summary": summary})
-            self.pending.clear()
+            self.requests.answer_close(summary)
         self.doorbell.unlink()  # before the supervisor knows: it would not look after one that dies in between
         self.link.leave(_FAREWELL_S)
         self.ended = True
 
-    # --- requests ----------------------------------------------------------------------------------
-    def _handle(self, request: dict[str, Any]) -> None:
-        try:
-            operation = {
-                "attach": self._attach,
-                "flush": self._flush,
-                "taken": self._taken,
-                "close_stream": self._close_stream,
-                "close": self._close,
-                "status": self._status,
-                "stop": self._ask_stop,
-            }.get(str(request.get("op")))
-            if operation is None:
-                raise ProtocolError(f"unknown operation {request.get('op')!r}", "update recd")
-            reply = operation(request)
-            if reply is not None:
-                self._reply(request["id"], reply)
-        except Exception as e:
-            self._refuse(request.get("id"), e)
-
-    def _reply(self, request_id: int, reply: dict[str, Any]) -> None:
-        self.link.send({"id": request_id, "ok": True, **reply})
-
-    def _refuse(self, request_id: Any, error: BaseException) -> None:
-        if not isinstance(error, RecdError):
-            log.error("request %s", request_id, exc_info=error)
-        self.link.send({"id": request_id, "ok": False, "error": to_wire(error)})
-
-    def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
-        sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
-        videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
-        if not videos:
-            return self._attached(request)
-        trial = self.trials.submit(lambda job: fit.try_out(videos))
-
-        def ready() -> dict[str, Any] | None:
-            if not trial.done.is_set():
-                return None
-            if trial.error is not None:
-                raise trial.error
-            return self._attached(request)
-
-        self.pending.append(Pending({**request, "timeout_s": _TRIAL_S}, ready))
-        return None
-
-    def _attached(self, request: dict[str, Any]) -> dict[str, Any]:
-        spec = self.store.attach(request, self.tag)
-        if spec["group"] == self.group and spec["stream"] not in self.tracks:
-            self._load(spec)
-        elif spec["group"] != self.group:  # the client must find it although that worker only starts
-            shm.Doorbell(spec["doorbell"], create=True).close()
-        files = [f for f, sink in zip(spec["finals"], spec["sinks"], strict=True) if sink["kind"] != "null"]
-        return {**{k: spec[k] for k in ("ring", "doorbell", "group")}, "files": files}
-
-    def _track(self, request: dict[str, Any]) -> Track:
-        track = self.tracks.get(str(request.get("stream")))
-        if track is None:
-            raise NoSuchSessionError(f"no stream {request.get('stream')!r} here", "attach it first")
-        return track
-
-    def _flush(self, request: dict[str, Any]) -> None:
-        heads = {str(k): int(v) for k, v in request["heads"].items() if k in self.tracks}
-        for name, head in heads.items():
-            self.tracks[name].flush_to = max(self.tracks[name].flush_to, head)
-
-        def ready() -> dict[str, Any] | None:
-            for name, head in heads.items():
-                if name in self.tracks and not self.tracks[name].safe(head):
-                    return None
-            if request.get("durable"):
-                tracks = [self.tracks[name] for name in heads if name in self.tracks]
-                if not all(track.sync_all() for track in tracks):
-                    return None
-            return {"done": True, "progress": self._progress()}
-
-        self.pending.append(Pending(request, ready))
-
-    def _taken(self, request: dict[str, Any]) -> None:
-        track, sink, position = self._track(request), int(request["sink"]), int(request["position"])
-        runner = track.runners[sink]
-        self.pending.append(
-            Pending(
-                request,
-                lambda: {"done": True} if runner.over or runner.position >= position else None,
-            )
-        )
-
-    def _close_stream(self, request: dict[str, Any]) -> dict[str, Any]:
-        track = self._track(request)
-        change = {"filename": request.get("filename"), "fps": request.get("fps")}
-        if change["filename"]:
-            final = Path(os.path.normpath(self.store.directory / change["filename"]))
-            bearers = [r for r in track.runners if final.suffix.lower() in r.options.suffixes]
-            if len(bearers) != 1:
-                raise OptionError(f"{final} fits {len(bearers)} files of {track.name!r}", "name one")
-            change["filename"] = str(places.change(bearers[0].naming, final, self.store.spec["overwrite"]))
-        if change["filename"] or change["fps"]:
-            self.store.put_rename(track.name, change)
-            self._rename(track.name, change)
-        return {"files": [str(r.naming.final) for r in track.runners if r.options.suffixes]}
-
-    def _rename(self, name: str, change: dict[str, Any]) -> None:
+    def rename(self, name: str, change: dict[str, Any]) -> None:
         """Files of the stream that are not finished yet take another name, videos another speed."""
         for runner in self.tracks[name].runners:
             filename = change.get("filename")
@@ -417,56 +242,26 @@ class Worker:
             if change.get("fps"):
                 runner.retime(float(change["fps"]))
 
-    def _close(self, request: dict[str, Any]) -> None:
-        self.closing = True
-        self.pending.append(Pending(request, lambda: None))
-
-    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
-        streams = [*self.spoilt.values()]
-        for track in self.tracks.values():
-            self.caution.hold(track.name)
-            streams.append(track.status())
-        return {"streams": streams, "progress": self._progress()}
-
-    def _progress(self) -> int:
+    @property
+    def progress(self) -> int:
+        """Grows while anything gets on."""
         return self._finished_progress + sum(t.progress for t in self.tracks.values())
 
-    def _answer_pending(self) -> None:
-        now = time.monotonic()
-        for pending in list(self.pending):
-            try:
-                reply = pending.ready()
-            except (RecdError, OSError) as e:
-                self.pending.remove(pending)
-                self._refuse(pending.id, e)
-                continue
-            if reply is None and now >= pending.deadline:
-                reply = {"done": False, "progress": self._progress(), "summary": None}
-            if reply is not None:
-                self.pending.remove(pending)
-                self._reply(pending.id, reply)
-
     # --- stopping ------------------------------------------------------------------------------------
-    def _ask_stop(self, request: dict[str, Any]) -> None:
-        self.stopping = True
-        self._stop_id = int(request["id"])
-        self._stop_deadline = time.monotonic() + float(request.get("deadline_s") or 0.0)
-
     def _stop(self) -> bool:
         """Put everything away such that a later worker goes on; waits for files that are being finished."""
         finishing = self.closing or self.client_gone
-        if finishing and self.tracks and time.monotonic() < self._stop_deadline:
+        if finishing and self.tracks and self.requests.may_finish:
             return False
         for track in self.tracks.values():
             track.sync_all()
             track.save()
         self.finisher.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"
-        if self._stop_id is not None:
-            self._reply(self._stop_id, {"finished": not self.tracks and finishing, "why": why})
+        asked = self.requests.answer_stop(finished=not self.tracks and finishing, why=why)
         for track in self.tracks.values():
             track.close()
-        if self._stop_id is not None:
+        if asked:
             self.link.wait_hung_up(_FAREWELL_S)
         return True
 
@@ -496,18 +291,6 @@ def _try_later(socket_path: Path, join: dict[str, Any], e: OSError) -> NoReturn:
         Link(socket_path, __version__, {**join, "error": to_wire(error)}).connect()
     logging.shutdown()
     os._exit(EXIT_LATER)
-
-
-def _open_ring(spec: dict[str, Any]) -> tuple[shm.Segment | None, str]:
-    """A stream's ring; None, and why, when it is gone."""
-    if spec["boot_id"] != process.boot_id().hex():
-        return None, "the machine has restarted since"
-    try:
-        return shm.Segment.open(spec["ring"]), ""
-    except FileNotFoundError:
-        return None, f"its ring {spec['ring']} is gone from /dev/shm"
-    except RingDamagedError as e:
-        return None, e.what
 
 
 def main(

@@ -44,8 +44,8 @@ LOADED: Final = (frames, csv, hdf5, npz)
 _PATIENCE_S: Final = 60
 #: The labelled steps from the ring to a finished recording, as ``module:Class.function``.
 STEPS: Final = {
-    "log append": ("recd.log:LogWriter.append",),
-    "log cut": ("recd.log:LogWriter.trim",),
+    "log append": ("recd.log_writer:LogWriter.append",),
+    "log cut": ("recd.log_writer:LogWriter.trim",),
     "free": ("recd_client.ring:RingConsumer.free",),
     "checkpoint save": ("recd.checkpoint:Checkpoint.save",),
     "journal note": ("recd.journal:Journal.note",),

@@ -15,8 +15,10 @@ from recd.direct import DirectTrack
 from recd.frames import VideoRunner
 from recd.journal import gaps, marks
 from recd.manifest import stream_result
+from recd.room import Store
 from recd.runner import SinkContext
-from recd.track import Store, Track
+from recd.syncing import Rounds
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import VideoFile
 from streams import FRAMES, Feed, payload_of, value_of
@@ -174,6 +176,9 @@ class Filming:
             self.track: Track = DirectTrack(*where, self.runner, self.feed.segment, self.clock)
         else:
             self.track = Track(*where, [self.runner], self.feed.segment, self.clock)
+        self.syncer = InlineFinisher()
+        if self.store.durability == "interval":
+            Rounds(self.track, self.syncer, self.clock)
 
     def drain(self) -> None:
         """The worker looks at its ring."""

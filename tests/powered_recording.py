@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crash_disk import NOTE
-from recd import log, samples, session, worker
+from recd import log_writer, samples, session, syncing, worker
 from recd.link import NoLink
 from recd_client import layout, process, shm
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions, VideoFile
@@ -174,10 +174,10 @@ class Script:
 
 def hurry(patch: pytest.MonkeyPatch) -> None:
     """All that happens now and then happens often; segments of the log are small."""
-    patch.setattr(worker, "_SYNC_EVERY_NS", 3_000_000)
+    patch.setattr(syncing, "EVERY_NS", 3_000_000)
     patch.setattr(worker, "_LOOK_EVERY_NS", 3_000_000)
     patch.setattr(samples, "_CHECKPOINT_NS", 2_000_000)
-    patch.setattr(log, "SEGMENT_BYTES", 4000)
+    patch.setattr(log_writer, "SEGMENT_BYTES", 4000)
 
 
 def main() -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from recd.log import LogReader
 from recd.manifest import stream_result
+from recd.room import Store
 from recd.runner import Runner, SinkContext
 from recd.samples import LogRunner
 from recd.sinks import make_sink
-from recd.track import Store, Track
+from recd.syncing import Rounds
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import CSVFile, SinkOptions
 from recd_client.schema import Schema
@@ -96,6 +98,9 @@ class Recording:
         where = (self.directory, "rows", self.schema, self.store, self.runners)
         self.track = Track(*where, self.feed.segment, self.clock)
         self.track.drops_oldest = self.drops_oldest
+        self.syncer = InlineFinisher()
+        if self.store.durability == "interval":
+            Rounds(self.track, self.syncer, self.clock)
 
     @property
     def runner(self) -> Runner:
@@ -103,12 +108,15 @@ class Recording:
         return self.runners[0]
 
     def turn(self, times: int = 1) -> None:
-        """The worker's loop runs, and the finisher does one thing."""
+        """The worker's loop runs, the finisher does one thing, and a round begins that ends in the next turn."""
         for _ in range(times):
             self.track.drain()
             self.track.work(self.track.drain)
             self.track.finish()
             self.finisher.step()
+            self.syncer.step()
+            if self.track.rounds is not None:
+                self.track.rounds.look()
 
     def die(self) -> None:
         """The worker is killed, and another one takes its place."""

@@ -40,7 +40,7 @@ FILM = Schema((Field("data", "|u1", (48, 64)),), bare=True)
 #: So many steps in a short run as in a long one.
 SMALL = {
     "recd.track:CHUNK_BYTES": 4096,
-    "recd.log:SEGMENT_BYTES": 16384,
+    "recd.log_writer:SEGMENT_BYTES": 16384,
     "recd.samples:_SLICE_BYTES": 2048,
     "recd.samples:_CHECKPOINT_NS": 0,
     "recd.worker:_LOOK_EVERY_NS": 1_000_000,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from recd_client.errors import OutputError, VersionMismatchError
 
-from ..recordings import DEPTH, HIDDEN, manifests, read_manifest
+from ..recordings import DEPTH, HIDDEN, logged, manifests, read_manifest
 from ._common import lock_holder
 from ._files import kind_of
 
@@ -168,22 +168,9 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
 
 def _logged(path: Path, spec: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a stream's journal and the rest of its log tell, and its marks."""
-    from recd_client.schema import Schema
+    from ..journal import gaps, lost, marks
 
-    from ..journal import Journal, gaps, lost, marks
-    from ..log import LogReader
-    from ..session import is_direct
-
-    journal = Journal(path, Schema.from_json(spec["schema"]), reads_only=True)
-    reader = LogReader(path / "log", journal.position)
-    try:
-        while (chunk := reader.next()) is not None:
-            if is_direct(spec):  # only what its video fell behind with is in the log
-                journal.tally.add(chunk.info)
-            else:
-                journal.take(chunk, damaged=reader.damaged)
-    finally:
-        reader.close()
+    journal = logged(path, spec)
     tally, events = journal.tally, journal.events()
     keys = ("samples", "t_first", "t_last", "backward_times", "nan_times")
     described = {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from killed_simulation import level
-from killing import Simulation, frames
+from killing import Simulation, frames, kill_everything
 from recd.chunks import HEADER_BYTES, ChunkInfo
 from recd.cli import main
 from recd.log import segment_path, segments
 from recordings import csv_numbers
-from support import processes_of, wait_until
+from support import wait_until
 
 SAMPLES = 300
 
@@ -30,12 +28,7 @@ def killed(runtime: Path, directory: Path) -> int:
     """Everything of a recording is killed at once; how many samples it had published."""
     sim = Simulation(directory, SAMPLES)
     sim.lines_until("published 150")
-    os.kill(sim.process.pid, signal.SIGSTOP)
-    for pid in processes_of(runtime):
-        if pid != sim.process.pid:
-            os.kill(pid, signal.SIGKILL)
-    sim.kill()
-    wait_until(lambda: not processes_of(runtime))
+    kill_everything(sim, runtime)
     return sim.published
 
 

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from recd.batch import Event
+from recd.chunks import ChunkInfo
 from recd.cli import _files, main
 from recd.journal import Journal
-from recd.log import ChunkInfo, LogWriter
+from recd.log_writer import LogWriter
 from recd.session import GroupLock, SessionStore, write_json
 from recd_client.schema import Field, Schema
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from fake_ffmpeg import FakeFfmpeg
 from filming import FRAME_BYTES, Filming
-from recd import log, pieces
+from recd import log_writer, pieces
 from recd.batch import Batch
 from recd.log import LogReader
 from recd.manifest import stream_result
-from recd.track import Store
+from recd.room import Store
 from recd_client import layout
 from sink_samples import fields
 from streams import FRAMES, numbers_in, payload_of
@@ -199,7 +199,7 @@ def test_the_log_is_deleted_behind_the_encoder(
     tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Segments whose frames decode are gone at once; the disk holds no more than what is not safe."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 4 * RECORD)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4 * RECORD)
     filming = Filming(tmp_path, ffmpeg)
     for _ in range(40):
         filming.write(1)
@@ -224,6 +224,29 @@ def test_durability_strict_syncs_the_log_before_it_frees(
     filming.clock.pass_(1)
     filming.drain()
     assert filming.feed.producer.word("free_pos") > 0
+    filming.check()
+
+
+@pytest.mark.parametrize("refused", range(6))
+def test_rounds_make_a_film_durable_and_a_refused_sync_costs_no_frame(
+    tmp_path: Path, ffmpeg: FakeFfmpeg, refused: int
+) -> None:
+    """``durable_seq`` moves to what was safe when a round began; what is not believed is made again."""
+    filming = Filming(tmp_path, ffmpeg, store=Store("interval", reserve_bytes=0))
+    rounds = filming.track.rounds
+    assert rounds is not None
+    filming.write(12)
+    filming.run_until(lambda: filming.runner.safe > 0)
+    safe = filming.runner.safe // RECORD
+    filming.clock.pass_(0.3)
+    rounds.look()
+    with fault(refused, OSError(errno.EIO, "broken"), calls=("fdatasync",)) as syncs:
+        assert filming.syncer.step()
+    assert syncs.count
+    assert filming.feed.producer.word("durable_seq") == 0
+    rounds.look()
+    moved = filming.feed.producer.word("durable_seq")
+    assert moved >= safe if not syncs.struck else moved in (0, *range(safe, 13))
     filming.check()
 
 

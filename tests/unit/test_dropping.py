@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd.track import Store
+from recd.room import Store
 from recd_client.options import CSVFile, NPZFile, SinkOptions
 from recd_client.schema import Schema
 from rows import Recording

@@ -15,8 +15,9 @@ import pytest
 
 from recd.chunks import VERSION
 from recd.log import LogReader
+from recd.room import Store
 from recd.samples import LogRunner
-from recd.track import Store, Track
+from recd.track import Track
 from recd_client import layout
 from recd_client.schema import Schema
 from recd_client.shm import Segment

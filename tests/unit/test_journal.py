@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from recd.batch import Event
 from recd.journal import Journal, gaps, marks, resets
-from recd.track import Store, Track
+from recd.room import Store
+from recd.track import Track
 from streams import PLAIN, Feed
 from syscall_faults import Clock, death, fault
 

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd import log
+from recd import log, log_writer
 from recd.batch import Batch, Event
 from recd.chunks import HEADER_BYTES, Chunk, ChunkInfo
-from recd.log import LogReader, LogSource, LogWriter, segment_path, segments
-from recd.track import Store, Track
+from recd.log import LogReader, LogSource, segment_path, segments
+from recd.log_writer import LogWriter
+from recd.room import Store
+from recd.track import Track
 from recd_client import layout
 from recd_client.schema import Schema
 from streams import PLAIN, VARYING, Feed, numbers_in
@@ -72,7 +74,7 @@ def read(directory: Path, schema: Schema = PLAIN, position: int = 0) -> list[int
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> int:
     """Segments have room for two chunks of three samples, and not for three."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 1200)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 1200)
     return 1200
 
 
@@ -274,7 +276,7 @@ def test_a_worker_killed_at_any_call_leaves_each_record_once(
     directory = tmp_path_factory.mktemp("log")
     feed = Feed(PLAIN, 1 << 20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(log, "SEGMENT_BYTES", 1200)
+        patch.setattr(log_writer, "SEGMENT_BYTES", 1200)
         with death(at, torn=torn):
             track = Track(directory, "s", PLAIN, Store(), [], feed.segment, Clock())
             for count in counts:
@@ -452,7 +454,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_sync_reaches_every_segment_since_the_last_one_and_the_directory(
     tmp_path: Path, small_segments: int, synced: list[str]
 ) -> None:
-    """Beginning a segment waits for no disk; a sync leaves nothing out and does nothing twice."""
+    """Beginning a segment waits for no disk; a sync leaves nothing out, not even names, and does nothing twice."""
     writing = Writing(tmp_path)
     for _ in range(5):
         writing.chunk(3)
@@ -465,7 +467,7 @@ def test_a_sync_reaches_every_segment_since_the_last_one_and_the_directory(
     assert len(synced) == len(names) + 1
     writing.chunk(1)
     writer.sync()
-    assert synced[-2:] == [names[-1], "log"]
+    assert synced[-2:] == ["log", names[-1]]
     writing.close()
 
 
@@ -517,7 +519,7 @@ def test_any_stretch_can_be_read_as_often_as_wanted(
     tmp_path: Path, schema: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Begin and end may lie inside chunks and inside runs, and next to events and padding."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 4000)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4000)
     writing = Writing(tmp_path, schema, layout.MIN_CAPACITY_BYTES + 64)
     places: list[int] = []  # where each sample begins
 

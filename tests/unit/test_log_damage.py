@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd import log
+from recd import log, log_writer
 from recd.batch import Batch
 from recd.chunks import HEADER_BYTES, ChunkInfo
 from recd.journal import DAMAGED, Journal, gaps, lost
-from recd.log import LogReader, LogWriter, segment_path, segments
-from recd.track import Store, Track
+from recd.log import LogReader, segment_path, segments
+from recd.log_writer import LogWriter
+from recd.room import Store
+from recd.track import Track
 from recd_client.options import CSVFile, HDF5File, NPZFile, SinkOptions
 from recd_client.schema import Schema
 from rows import Recording, numbers_of
@@ -46,7 +48,7 @@ class Damaged:
         self.schema = schema
         self.feed = Feed(schema, 1 << 20)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(log, "SEGMENT_BYTES", segment_bytes)
+            patch.setattr(log_writer, "SEGMENT_BYTES", segment_bytes)
             track = Track(directory, "s", schema, Store(), [], self.feed.segment, Clock())
             for i in range(chunks):
                 self.feed.write(1 + i % 3)

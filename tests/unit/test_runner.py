@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd.track import Store
+from recd.room import Store
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
 from rows import Recording
 from sink_samples import read

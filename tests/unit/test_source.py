@@ -8,8 +8,8 @@ import pytest
 
 from recd.batch import Event
 from recd.direct import DirectTrack
+from recd.room import Store
 from recd.source import Frame, RecordSource
-from recd.track import Store
 from recd_client import layout
 from recd_client.errors import LogDamagedError
 from streams import FRAMES, Feed, payload_of, value_of

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd import log
+from recd import log_writer
 from recd.batch import Event
 from recd.journal import marks
 from recd.log import LogReader
-from recd.track import Store, Track
+from recd.room import Store
+from recd.track import Track
 from recd_client import layout
 from recd_client.options import CSVFile, NPZFile, NullSink
 from recd_client.ring import RingProducer
@@ -272,7 +273,7 @@ def test_a_file_that_is_built_at_the_end_keeps_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is deleted that it still needs, however far the other files are."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 600)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 600)
     recording = Recording(tmp_path, CSVFile("a.csv"), NPZFile("b.npz"))
     for _ in range(9):
         recording.feed.write(3)
@@ -287,7 +288,7 @@ def test_before_a_segment_is_deleted_what_replaces_it_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: str
 ) -> None:
     """File, checkpoint and journal first, synced if that was asked for; then the log."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 600)
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 600)
     store = Store(durability, reserve_bytes=0)
     recording = Recording(tmp_path, store=store, durable=durability != "process")
     order: list[str] = []
