@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from recd_client import layout, records, shm
+from recd_client.backend import RingConsumer
 from recd_client.errors import RingDamagedError
-from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .batch import Event
