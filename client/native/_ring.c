@@ -35,6 +35,8 @@ typedef struct {
 } array_object;
 enum { C_CONTIGUOUS = 1 };
 
+/* Of types of other libraries, a function that gives a value's numpy view, or None; see arrays.py. */
+static PyObject *hosts;
 static PyObject *ndarray_type, *float64_type, *str_t, *str_step, *str_data, *str_write_any, *str_claim_any;
 
 static uint64_t monotonic_ns(void) {
@@ -58,15 +60,13 @@ static void free_object(PyObject *self) {
     Py_DECREF(type);
 }
 
-/* Without a GIL, another thread may change the dict that is looked at, and let go of what was in it. */
+/* Without a GIL, another thread may change the dict that is looked at. */
 #ifdef Py_GIL_DISABLED
 #define BEGIN_EXCLUSIVE(o) Py_BEGIN_CRITICAL_SECTION(o)
 #define END_EXCLUSIVE() Py_END_CRITICAL_SECTION()
-enum { ALONE = 0 };
 #else
 #define BEGIN_EXCLUSIVE(o) {
 #define END_EXCLUSIVE() }
-enum { ALONE = 1 };
 #endif
 
 /* --- Times: the numbers of a Clock ------------------------------------------------------------------------- */
@@ -674,7 +674,7 @@ static void writer_dealloc(PyObject *self) {
 
 /* What is to be copied for one field: an array's bytes, or a number's. */
 typedef struct {
-    array_object *array; /* NULL: a number; borrowed from the sample while the GIL is held, see hold */
+    array_object *array; /* a reference of its own; NULL: a number */
     union {
         double f;
         int64_t i;
@@ -682,67 +682,76 @@ typedef struct {
     } number;
 } source;
 
+static void let_go(const source *sources, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < n; i++) Py_XDECREF((PyObject *)sources[i].array);
+}
+
+static inline bool fits(const field *f, const array_object *a) {
+    if (a->descr != f->descr || a->nd != f->nd) return false;
+    for (int d = 0; d < f->nd; d++)
+        if (a->shape[d] != f->shape[d]) return false;
+    return true;
+}
+
+/* An array of another library, whose memory numpy can look at. */
+static bool look_elsewhere(const field *f, PyObject *value, source *out) {
+    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
+    PyObject *view = host ? PyObject_CallFunctionObjArgs(host, value, NULL) : NULL;
+    if (view && is_array(view) && fits(f, (array_object *)view)) {
+        out->array = (array_object *)view;
+        return true;
+    }
+    PyErr_Clear(); /* write_any says what is wrong with it */
+    Py_XDECREF(view);
+    return false;
+}
+
 /* Whether the value is what the field takes without converting. */
 static inline bool look(const field *f, PyObject *value, source *out) {
     PyTypeObject *type = Py_TYPE(value);
     if ((PyObject *)type == ndarray_type) {
-        array_object *a = (array_object *)value;
-        if (a->descr != f->descr || a->nd != f->nd) return false;
-        for (int d = 0; d < f->nd; d++)
-            if (a->shape[d] != f->shape[d]) return false;
-        out->array = a;
+        if (!fits(f, (array_object *)value)) return false;
+        Py_INCREF(value);
+        out->array = (array_object *)value;
         return true;
     }
     out->array = NULL;
+    int overflow = 0;
     switch (f->scalar) {
     case 'f':
-        if (type != &PyFloat_Type && (PyObject *)type != float64_type) return false;
+        if (type != &PyFloat_Type && (PyObject *)type != float64_type) break;
         out->number.f = PyFloat_AsDouble(value);
         return true;
-    case 'i': {
-        if (type != &PyLong_Type) return false;
-        int overflow;
+    case 'i':
+        if (type != &PyLong_Type) break;
         out->number.i = PyLong_AsLongLongAndOverflow(value, &overflow);
         return !overflow && out->number.i != INT64_MIN;
-    }
     case 'b':
-        if (type != &PyBool_Type) return false;
+        if (type != &PyBool_Type) break;
         out->number.b = value == Py_True;
         return true;
     }
-    return false;
-}
-
-static inline void hold(const source *sources, Py_ssize_t n) {
-    for (Py_ssize_t i = 0; i < n; i++) Py_XINCREF((PyObject *)sources[i].array);
-}
-
-static inline void let_go(const source *sources, Py_ssize_t n) {
-    for (Py_ssize_t i = 0; i < n; i++) Py_XDECREF((PyObject *)sources[i].array);
+    return look_elsewhere(f, value, out);
 }
 
 /* Look at every field of the sample; false, and nothing happened, if one is not ordinary. */
 static bool look_at(writer_object *w, PyObject *sample, source *out) {
     field *f = w->fields;
-    if (w->bare) {
-        bool fits = look(f, sample, out);
-        if (fits && !ALONE) hold(out, 1);
-        return fits;
-    }
+    if (w->bare) return look(f, sample, out);
     if (!PyDict_CheckExact(sample) || PyDict_Size(sample) != w->n_fields) return false;
-    bool all = true;
-    BEGIN_EXCLUSIVE(sample)
-    Py_ssize_t at = 0;
+    Py_ssize_t i = 0, at = 0;
     PyObject *key, *value;
+    BEGIN_EXCLUSIVE(sample)
     /* Mostly the same keys in the same order as in the first sample: then no key is looked up. */
-    for (Py_ssize_t i = 0; all && i < w->n_fields; i++) {
+    for (; i < w->n_fields; i++) {
         if (!PyDict_Next(sample, &at, &key, &value) || key != f[i].name) value = PyDict_GetItemWithError(sample, f[i].name);
-        all = value && look(&f[i], value, &out[i]);
+        if (!value || !look(&f[i], value, &out[i])) break;
     }
-    if (all && !ALONE) hold(out, w->n_fields);
     END_EXCLUSIVE()
-    if (!all) PyErr_Clear(); /* a key that cannot be compared; write_any says so */
-    return all;
+    if (i == w->n_fields) return true;
+    PyErr_Clear(); /* a key that cannot be compared; write_any says so */
+    let_go(out, i);
+    return false;
 }
 
 static inline void put(const field *f, const source *s, uint8_t *to) {
@@ -786,13 +795,11 @@ static void copy_all(writer_object *w, const source *sources, uint8_t *to) {
 
 /* A copy that takes long, without the GIL. */
 static void copy_unlocked(writer_object *w, const source *sources, uint8_t *to) {
-    if (ALONE) hold(sources, w->n_fields);
     w->state = BUSY;
     Py_BEGIN_ALLOW_THREADS
     copy_all(w, sources, to);
     Py_END_ALLOW_THREADS
     w->state = IDLE;
-    if (ALONE) let_go(sources, w->n_fields);
 }
 
 enum { NOT_ORDINARY, TAKEN, FAILED };
@@ -839,7 +846,7 @@ static int write_ordinary(writer_object *w, PyObject *data, PyObject *t, PyObjec
     source sources[MAX_FIELDS];
     if (!w->ready || !look_at(w, data, sources)) return NOT_ORDINARY;
     int outcome = write_looked_at(w, sources, t, step);
-    if (!ALONE) let_go(sources, w->n_fields);
+    let_go(sources, w->n_fields);
     return outcome;
 }
 
@@ -1123,13 +1130,15 @@ static int prepare(PyObject *module) {
     str_enter = PyUnicode_InternFromString("__enter__");
     str_exit = PyUnicode_InternFromString("__exit__");
     str_view = PyUnicode_InternFromString("_view");
+    hosts = PyDict_New();
     crc_prepare();
     times_type = add_type(module, "Times", &times_spec);
     gate_type = add_type(module, "Gate", &gate_spec);
     producer_type = add_type(module, "RingProducer", &producer_spec);
     claim_type = add_type(module, "Claim", &claim_spec);
     bool all = times_type && gate_type && producer_type && claim_type && add_type(module, "RingConsumer", &consumer_spec) &&
-               add_type(module, "Writer", &writer_spec) && ndarray_type && float64_type && str_view;
+               add_type(module, "Writer", &writer_spec) && ndarray_type && float64_type && str_view && hosts &&
+               PyModule_AddObjectRef(module, "HOSTS", hosts) == 0;
     return all ? add_layout(module) : -1;
 }
 

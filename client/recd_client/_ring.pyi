@@ -1,6 +1,8 @@
+from collections.abc import Callable
 from typing import Any
 
 LAYOUT: dict[str, int]
+HOSTS: dict[type, Callable[[Any], Any]]
 
 def run(
     region: memoryview, at: int, position: int, most: int, stride: int, length: int, checksums: bool
