@@ -19,9 +19,9 @@
 #include "copy.h"
 #include "ring.h"
 
-/* Without the GIL for copies from this size on: letting go and taking back cost about 0.1 us, a copy of this size
- * about 5 us. */
-enum { UNLOCKED_COPY_BYTES = 1 << 16 };
+/* Copies from this size on, 20 us and more, let other threads run. Below, taking the lock back costs more than they
+ * gain: a thread that computes gives it back only after 5 ms. */
+enum { UNLOCKED_COPY_BYTES = 1 << 20 };
 enum { MAX_FIELDS = 64 };
 enum { IDLE, BUSY, WRITER_CLOSED, FORKED }; /* writer.py */
 
@@ -758,9 +758,9 @@ static inline void put(const field *f, const source *s, uint8_t *to) {
     if (!s->array) {
         memcpy(to, &s->number, f->item_bytes);
     } else if (s->array->flags & C_CONTIGUOUS) {
-        memcpy(to, s->array->data, f->bytes);
+        copy_contiguous(to, s->array->data, f->bytes);
     } else if (f->bytes) {
-        copy_strided(to, s->array->data, f->nd, f->shape, s->array->strides, f->item_bytes);
+        copy_strided(to, s->array->data, f->nd, f->shape, s->array->strides, f->item_bytes, f->bytes);
     }
 }
 
