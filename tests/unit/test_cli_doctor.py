@@ -70,6 +70,7 @@ def test_every_check_runs_here_and_leaves_nothing(runtime: Path, tmp_path: Path)
     assert [f.check for f in findings] == [
         "daemon",
         "versions",
+        "backend",
         "runtime directory",
         "session index",
         "socket",
