@@ -695,8 +695,12 @@ static inline bool fits(const field *f, const array_object *a) {
 
 /* An array of another library, whose memory numpy can look at. */
 static bool look_elsewhere(const field *f, PyObject *value, source *out) {
-    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
-    PyObject *view = host ? PyObject_CallFunctionObjArgs(host, value, NULL) : NULL;
+    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value)), *view = NULL;
+    if (host) {
+        Py_INCREF(value); /* what is called may take it out of the sample */
+        view = PyObject_CallFunctionObjArgs(host, value, NULL);
+        Py_DECREF(value);
+    }
     if (view && is_array(view) && fits(f, (array_object *)view)) {
         out->array = (array_object *)view;
         return true;
@@ -941,8 +945,18 @@ static PyObject *writer_claim(PyObject *self, PyObject *const *args, Py_ssize_t 
     return (PyObject *)c;
 }
 
+/* Give a reservation back. */
+static void unclaim(claim_object *c) {
+    c->reserved = false;
+    if (c->writer->state != BUSY) return; /* forked: not this process's */
+    resync(&c->writer->producer->p);
+    c->writer->state = IDLE;
+    leave(c->writer);
+}
+
 static void claim_dealloc(PyObject *self) {
     claim_object *c = (claim_object *)self;
+    if (c->reserved) unclaim(c); /* entered by hand, and never left */
     Py_CLEAR(c->writer);
     Py_CLEAR(c->t);
     Py_CLEAR(c->step);
@@ -974,12 +988,7 @@ static PyObject *claim_enter(PyObject *self, PyObject *unused) {
             PyObject *offset = PyLong_FromUnsignedLongLong(c->writer->producer->p.offset);
             PyObject *view = offset ? PyObject_CallMethodObjArgs(w, str_view, offset, NULL) : NULL;
             Py_XDECREF(offset);
-            if (!view) {
-                resync(&c->writer->producer->p);
-                c->reserved = false;
-                c->writer->state = IDLE;
-                leave(c->writer);
-            }
+            if (!view) unclaim(c);
             return view;
         }
         leave(c->writer);
@@ -999,22 +1008,21 @@ static PyObject *claim_exit(PyObject *self, PyObject *args) {
     }
     writer_object *w = c->writer;
     if (!c->reserved) Py_RETURN_FALSE;
+    if (PyTuple_GetItem(args, 0) != Py_None) {
+        unclaim(c);
+        Py_RETURN_FALSE;
+    }
     c->reserved = false;
     if (w->state != BUSY) { /* the process was forked inside the block: this is the child, the ring the parent's */
-        PyObject *nothing[2] = {c->t ? c->t : Py_None, c->step ? c->step : Py_None};
-        if (PyTuple_GetItem(args, 0) != Py_None) Py_RETURN_FALSE;
+        PyObject *nothing[2] = {Py_None, Py_None};
         PyObject *refused = call_method((PyObject *)w, str_claim_any, nothing, 2, NULL);
         PyObject *entered = refused ? PyObject_CallMethodObjArgs(refused, str_enter, NULL) : NULL; /* raises */
         Py_XDECREF(refused);
         return entered;
     }
     producer_object *o = w->producer;
-    if (PyTuple_GetItem(args, 0) == Py_None) {
-        publish(&o->p, w->size, w->payload_bytes, c->at, c->number, c->mono_ns);
-        w->payload_bytes_total += w->payload_bytes;
-    } else {
-        resync(&o->p);
-    }
+    publish(&o->p, w->size, w->payload_bytes, c->at, c->number, c->mono_ns);
+    w->payload_bytes_total += w->payload_bytes;
     w->state = IDLE;
     leave(w);
     if (ring_bell(o) < 0) return NULL;
