@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recd_client import layout, records, shm
+from recd_client.backend import RingConsumer
 from recd_client.errors import RingDamagedError
-from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .checkpoint import Checkpoint

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recd_client import layout, records
+from recd_client.backend import RingConsumer
 from recd_client.errors import LogDamagedError, RingDamagedError
-from recd_client.ring import RingConsumer
 
 from .batch import Event
 from .chunks import Chunk, event_of

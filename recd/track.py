@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recd_client import layout, shm
+from recd_client.backend import RingConsumer
 from recd_client.errors import RingDamagedError
-from recd_client.ring import RingConsumer
 from recd_client.schema import Schema
 
 from .batch import RESET

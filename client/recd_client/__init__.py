@@ -14,7 +14,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .version import BACKEND, __version__
+from .version import __version__
 
 if TYPE_CHECKING:
     from .errors import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         VersionMismatchError,
         WorkerError,
     )
+    from .native import BACKEND
     from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
     from .recorder import Recorder
     from .stream import Stream
@@ -90,6 +91,7 @@ __all__ = [
 #: What is loaded when it is first asked for: the command line shares this package, and `recd start`, for
 #: which a cold recorder waits, has no use for numpy.
 _HOMES = {
+    "native": ("BACKEND",),
     "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
     "recorder": ("Recorder",),
     "stream": ("Stream",),

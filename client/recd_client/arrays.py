@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .errors import SchemaError
+from .native import extension
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,6 +71,8 @@ def source_of(value: Any) -> Source:
     door = _DOORS.get(library)
     if door is None or not hasattr(value, "dtype"):
         door = _generic
+    if extension is not None and (host := _HOSTS.get(door)) and type(value).__module__ in _OWN_MODULES:
+        extension.HOSTS[type(value)] = host  # from the next one on, C looks at it by itself
     try:
         return door(value)
     except SchemaError:
@@ -133,6 +136,17 @@ def _jax(array: Any) -> Source:
 def _warp(array: Any) -> Source:
     return host_source(array.numpy())  # a view on CPU, one synchronous copy from a device
 
+
+def _torch_host(tensor: Any) -> Any:
+    """A view of a tensor in the CPU's memory, else None."""
+    if not tensor.is_cpu:
+        return None
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
+
+
+_HOSTS: Final[dict[Callable[[Any], Source], Callable[[Any], Any]]] = {_torch: _torch_host, _jax: np.asarray}
+#: No subclass of a user's, which may mean something else.
+_OWN_MODULES: Final = ("torch", "torch.nn.parameter", "jaxlib", "jaxlib._jax", "jaxlib.xla_extension")
 
 _DOORS: Final[dict[str, Callable[[Any], Source]]] = {
     "torch": _torch,

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from . import process, shm
+from .backend import RingProducer, Writer
 from .clock import Clock, Gate
 from .errors import WorkerError
-from .ring import RingProducer
 from .sample import make_plan
 from .schema import Schema
 from .settings import StreamSettings
 from .stats import ring_stats
-from .writer import Writer
 
 
 class Attachment:

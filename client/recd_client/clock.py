@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .errors import SchemaError
+from .native import extension
 
 #: Recorded as a sample's step where the step is not known.
 UNKNOWN_STEP: Final = -1
 _MAX_STEP: Final = (1 << 63) - 1
 
 
-class Clock:
+if TYPE_CHECKING or extension is None:
+
+    class Times:
+        """The numbers of a clock."""
+
+        __slots__ = ("dt", "last_step", "last_t", "opened_ns", "step")
+        dt: float | None
+        last_t: float | None
+        last_step: int
+        opened_ns: int
+        step: int
+
+else:
+    Times = extension.Times
+
+
+class Clock(Times):
     """The time base that the streams of a recorder share.
 
     Parameters
@@ -22,7 +39,7 @@ class Clock:
         Length of a simulation step.
     """
 
-    __slots__ = ("dt", "last_step", "last_t", "opened_ns", "opened_wall_ns", "step")
+    __slots__ = ("opened_wall_ns",)
 
     def __init__(self, dt: float | None) -> None:
         self.dt = dt
@@ -31,7 +48,7 @@ class Clock:
         #: Number of the running step; unknown until the recorder's ``step()`` was used.
         self.step = UNKNOWN_STEP
         #: Those of the latest sample, of any stream.
-        self.last_t: float | None = None
+        self.last_t = None
         self.last_step = UNKNOWN_STEP
 
     def resolve(self, t: Any, step: Any, calls: int, mono_ns: int) -> tuple[float, int]:
@@ -82,7 +99,7 @@ def _as_seconds(t: Any) -> float:
         ) from None
 
 
-class Gate:
+class PythonGate:
     """Thins a stream out to ``hz`` samples per second of stream time.
 
     Due times form a grid from the first sample on. A sample is due when its time reaches the next
@@ -121,6 +138,12 @@ class Gate:
         points = math.floor((t + half_step - self._start) / self._period_s + 1e-9)
         self._next = self._start + (points + 1) * self._period_s
         return True
+
+
+if TYPE_CHECKING or extension is None:  # noqa: SIM108  - a checker takes an alias in this form only
+    Gate = PythonGate
+else:
+    Gate = extension.Gate
 
 
 def whole_steps(hz: float, dt: float) -> tuple[int, bool]:

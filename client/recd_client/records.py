@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .errors import RingDamagedError
+from .native import extension
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,15 @@ def _run(
     """The good DATA records of this size that stand from ``at`` on without a gap, up to ``most``."""
     if most == 0:
         return None
+    if extension is not None:
+        count, first = extension.run(region, at, position, most, stride, payload_bytes, prove)
+        return Run(at, count * stride, count, stride, first) if count else None
+    return _run_by_numpy(region, at, position, most, stride, payload_bytes, prove)
+
+
+def _run_by_numpy(
+    region: memoryview, at: int, position: int, most: int, stride: int, payload_bytes: int, prove: bool
+) -> Run | None:
     heads: NDArray[Any] = np.ndarray(
         (most,), layout.HEADER_DTYPE, buffer=region, offset=at, strides=(stride,)
     )

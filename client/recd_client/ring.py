@@ -66,7 +66,35 @@ class _Loss(NamedTuple):
     mono_last_ns: int
 
 
-class RingProducer:
+class ProducerWords:
+    """What both backends' producers do with the words of the segment, one by one."""
+
+    buffer: memoryview
+    _words: memoryview
+
+    def count_skipped(self, count: int = 1) -> None:
+        """Count samples that were not due or fell into a pause."""
+        self._words[_SKIPPED] += count
+
+    def add_blocked_ns(self, ns: int) -> None:
+        """Count time that a ``block`` policy made the caller wait."""
+        self._words[_BLOCKED] += ns
+
+    def word(self, name: str) -> int:
+        """Any word of either page by its name in :mod:`recd_client.layout`."""
+        return read_word(self._words, name)
+
+    def lost(self) -> dict[str, int]:
+        """Samples lost so far, by cause."""
+        return {c: self._words[at] for c, at in _LOST.items()}
+
+    def release(self) -> None:
+        """Let go of the buffer, so that it can be unmapped."""
+        self._words.release()
+        self.buffer.release()
+
+
+class RingProducer(ProducerWords):
     """Publishes records into a ring; one per ring, in one process, one call at a time.
 
     Parameters
@@ -249,12 +277,7 @@ class RingProducer:
         RecordTooLargeError
             Label and fields take more than ``layout.MAX_MARK_BYTES`` bytes as JSON.
         """
-        payload = json.dumps({"label": label, "fields": fields}, separators=(",", ":")).encode()
-        if len(payload) > layout.MAX_MARK_BYTES:
-            raise RecordTooLargeError(
-                f"mark {label!r} takes {len(payload)} bytes, at most {layout.MAX_MARK_BYTES} are allowed",
-                "record large values as a stream",
-            )
+        payload = mark_payload(label, fields)
         size = layout.record_bytes(len(payload))
         # The close must still fit behind the last mark that uses the reserve.
         if not self._make_room(size, layout.record_bytes(layout.MAX_MARK_BYTES)):
@@ -284,30 +307,43 @@ class RingProducer:
         if self._words[_SLEEP] != self._rung:
             self.ring_doorbell()
 
-    # --- counters ----------------------------------------------------------------------------------
-    def count_skipped(self, count: int = 1) -> None:
-        """Count samples that were not due or fell into a pause."""
-        self._words[_SKIPPED] += count
 
-    def add_blocked_ns(self, ns: int) -> None:
-        """Count time that a ``block`` policy made the caller wait."""
-        self._words[_BLOCKED] += ns
+class ConsumerWords:
+    """What both backends' consumers do with the words and bytes of the segment."""
+
+    buffer: memoryview
+    data: memoryview
+    capacity_bytes: int
+    _words: memoryview
+
+    def region(self, position: int, head: int) -> memoryview:
+        """The unbroken bytes from ``position`` to ``head``, or to the lap's end if that comes first."""
+        offset = position % self.capacity_bytes
+        n = min(head - position, self.capacity_bytes - offset)
+        return self.data[offset : offset + n]
 
     def word(self, name: str) -> int:
         """Any word of either page by its name in :mod:`recd_client.layout`."""
         return read_word(self._words, name)
 
-    def lost(self) -> dict[str, int]:
-        """Samples lost so far, by cause."""
-        return {c: self._words[at] for c, at in _LOST.items()}
+    def set_word(self, name: str, value: int) -> None:
+        """Set a word of the consumer page."""
+        self._words[layout.CONSUMER[name] // 8] = value
+
+    def set_error(self, code: str) -> None:
+        """Leave a short reason for the client's ``stats``."""
+        at = layout.CONSUMER["error"]
+        text = code.encode("ascii", "replace")[: layout.ERROR_BYTES - 1]
+        self.buffer[at : at + layout.ERROR_BYTES] = text.ljust(layout.ERROR_BYTES, b"\0")
 
     def release(self) -> None:
         """Let go of the buffer, so that it can be unmapped."""
         self._words.release()
+        self.data.release()
         self.buffer.release()
 
 
-class RingConsumer:
+class RingConsumer(ConsumerWords):
     """Reads a ring's records and gives their memory back; one per ring.
 
     ``position`` is where the next record is read, ``free`` moves what the producer may overwrite:
@@ -341,24 +377,18 @@ class RingConsumer:
             The word went backwards, is not aligned, or runs more than a lap ahead.
         """
         head = self._words[_HEAD]
+        if _FENCE is not None:  # before what it says is published is looked at
+            _FENCE()
         if not (self._head <= head <= self.free_position + self.capacity_bytes) or head % layout.ALIGN_BYTES:
-            raise RingDamagedError(
-                f"head {head} is impossible after {self._head} with {self.free_position} freed "
-                f"and a capacity of {self.capacity_bytes}",
-                "the producer's memory was overwritten; what was read before is safe",
-            )
+            raise impossible_head(head, self._head, self.free_position, self.capacity_bytes)
         self._head = head
         return head
-
-    def region(self, position: int, head: int) -> memoryview:
-        """The unbroken bytes from ``position`` to ``head``, or to the lap's end if that comes first."""
-        offset = position % self.capacity_bytes
-        n = min(head - position, self.capacity_bytes - offset)
-        return self.data[offset : offset + n]
 
     def free(self, position: int) -> None:
         """Let the producer overwrite everything before ``position``."""
         self.free_position = position
+        if _FENCE is not None:  # behind the last look at what is freed
+            _FENCE()
         self._words[_FREE] = position
 
     def sleep(self, wait: Callable[[float], object], timeout_s: float) -> None:
@@ -377,25 +407,31 @@ class RingConsumer:
         """Whether anything was published since :meth:`head` was last called (the word is not checked)."""
         return bool(self._words[_HEAD] != self._head)
 
-    def word(self, name: str) -> int:
-        """Any word of either page by its name in :mod:`recd_client.layout`."""
-        return read_word(self._words, name)
 
-    def set_word(self, name: str, value: int) -> None:
-        """Set a word of the consumer page."""
-        self._words[layout.CONSUMER[name] // 8] = value
+def mark_payload(label: str, fields: dict[str, Any]) -> bytes:
+    """An event as JSON.
 
-    def set_error(self, code: str) -> None:
-        """Leave a short reason for the client's ``stats``."""
-        at = layout.CONSUMER["error"]
-        text = code.encode("ascii", "replace")[: layout.ERROR_BYTES - 1]
-        self.buffer[at : at + layout.ERROR_BYTES] = text.ljust(layout.ERROR_BYTES, b"\0")
+    Raises
+    ------
+    RecordTooLargeError
+        It takes more than ``layout.MAX_MARK_BYTES`` bytes.
+    """
+    payload = json.dumps({"label": label, "fields": fields}, separators=(",", ":")).encode()
+    if len(payload) > layout.MAX_MARK_BYTES:
+        raise RecordTooLargeError(
+            f"mark {label!r} takes {len(payload)} bytes, at most {layout.MAX_MARK_BYTES} are allowed",
+            "record large values as a stream",
+        )
+    return payload
 
-    def release(self) -> None:
-        """Let go of the buffer, so that it can be unmapped."""
-        self._words.release()
-        self.data.release()
-        self.buffer.release()
+
+def impossible_head(head: int, before: int, free_position: int, capacity_bytes: int) -> RingDamagedError:
+    """The error for a head that no producer can have left there."""
+    return RingDamagedError(
+        f"head {head} is impossible after {before} with {free_position} freed "
+        f"and a capacity of {capacity_bytes}",
+        "the producer's memory was overwritten; what was read before is safe",
+    )
 
 
 def read_word(words: memoryview, name: str) -> int:

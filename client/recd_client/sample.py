@@ -24,6 +24,7 @@ _PYTHON: Final = (bool, int, float, list, tuple)
 #: Kinds of dtype that a Python value of another kind may become without loss of meaning.
 _WIDENS: Final = {"b": "b", "i": "iuf", "u": "iuf", "f": "f"}
 _SCALARS: Final[dict[str, type]] = {"<f8": float, "<i8": int, "|b1": bool}
+_NUMBERS: Final = {"<f8": "f", "<i8": "i", "|b1": "b"}
 _NAMES: Final = ((Mapping, "a dict"), ((str, bytes), "a string"), ((list, tuple), "no regular array"))
 _MAX_INT: Final = (1 << 63) - 1
 _FIRST_PAYLOAD: Final = layout.DATA_OFFSET + layout.HEADER_BYTES
@@ -178,6 +179,17 @@ class FixedPlan:
         rows = max(0, (capacity_bytes - schema.stride_bytes) // layout.ALIGN_BYTES + 1)
         fields: Mapping[str, Any] = schema.struct_dtype.fields or {}
         self._places: list[NDArray[Any]] = []
+        #: For C: of each field name, dtype, shape, offset in the payload, kind of the number that fits it.
+        self.places = tuple(
+            (
+                f.name,
+                np.dtype(f.dtype),
+                f.shape,
+                fields[f.name][1],
+                "" if f.shape else _NUMBERS.get(f.dtype, ""),
+            )
+            for f in schema.fields
+        )
         for f in schema.fields:
             inner = np.empty((1, *f.shape), f.dtype).strides[1:]
             start = _FIRST_PAYLOAD + fields[f.name][1]
@@ -197,7 +209,9 @@ class FixedPlan:
 
     def claim(self, offset: int) -> Any:
         """The arrays of the record at ``offset``: one, or a dict of them."""
-        row = (offset - layout.DATA_OFFSET) // layout.ALIGN_BYTES
+        row = (offset - layout.DATA_OFFSET) >> 6
+        if self.schema.bare:
+            return self._places[0][row, ...]
         return self._shaped([place[row, ...] for place in self._places])
 
     def scratch(self) -> Any:

@@ -229,6 +229,7 @@ class Stream:
             self._ring.writer.close(t, step, mono_ns)
         self._closed = True
         self._write = self.__dict__["write"] = self._refuse
+        self.__dict__.pop("claim", None)
 
     def release(self) -> None:
         """Let go of the ring; what it counted stays."""
@@ -280,8 +281,10 @@ class Stream:
         if self._ring is not None and not self._closed:
             write = self._ring.writer.write
             self._write = self._and_then_wait(write) if self._waited_for else write
-            # found before the class's method of that name: one call less per sample
+            # found before the class's methods of these names: one call less per sample
             self.__dict__["write"] = self._write
+            if not self._waited_for:
+                self.__dict__["claim"] = self._ring.writer.claim
         return self._write
 
     # --- sinks with async_mode=False -------------------------------------------------------------------

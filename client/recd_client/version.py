@@ -1,5 +1,3 @@
 """What this is, for messages and for those who ask."""
 
 __version__ = "0.1.0"
-#: Which ring core is in use.
-BACKEND = "python"

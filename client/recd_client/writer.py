@@ -11,9 +11,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import monotonic_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import forks, layout
 from .clock import Clock, Gate
@@ -25,8 +25,10 @@ from .errors import (
     ReentrantWriteError,
     SchemaError,
 )
-from .ring import RingProducer
 from .sample import Plan, VaryingPlan
+
+if TYPE_CHECKING:
+    from .ring import RingProducer
 
 IDLE, BUSY, CLOSED, FORKED = range(4)
 
@@ -51,8 +53,8 @@ def refusal(what: str, state: int) -> RecdError:
     )
 
 
-class Writer:
-    """Copies samples into a ring.
+class WriterRules:
+    """Copies samples into a ring: all but the shortest way there, and what both backends share.
 
     Parameters
     ----------
@@ -72,11 +74,12 @@ class Writer:
         Whether nobody is there any more.
     """
 
-    __slots__ = (
-        "__weakref__", "_block", "_calls", "_clock", "_encode", "_gate", "_is_gone", "_lock", "_name",
-        "_paused", "_payload_bytes", "_plain", "_plan", "_record_bytes", "_selective", "_state", "_timeout_s",
-        "payload_bytes_total", "producer",
-    )  # fmt: skip
+    _lock: AbstractContextManager[Any]
+    _state: int
+    _paused: bool
+    _calls: int
+    #: Payload bytes published so far.
+    payload_bytes_total: int
 
     def __init__(
         self,
@@ -108,13 +111,11 @@ class Writer:
         self._is_gone = is_gone
         self._calls = 0
         self._state = IDLE
-        self._lock = threading.RLock()
-        #: Payload bytes published so far.
         self.payload_bytes_total = 0
         forks.track(self)
 
     # --- samples -----------------------------------------------------------------------------------
-    def write(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
+    def write_any(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
         """Copy a sample into the ring; False only if it was lost (see :meth:`Stream.write`)."""
         with self._lock:
             if self._state:
@@ -164,7 +165,7 @@ class Writer:
                 self._state = IDLE
 
     @contextmanager
-    def claim(self, t: float | None = None, step: int | None = None) -> Iterator[Any]:
+    def claim_any(self, t: float | None = None, step: int | None = None) -> Iterator[Any]:
         """Hand out a record's memory, to be filled in place (see :meth:`Stream.claim`)."""
         plan = self._plan
         if isinstance(plan, VaryingPlan):
@@ -310,7 +311,25 @@ class Writer:
             del self._plan, self._encode
             self.producer.release()
 
+    def _forget_owner(self) -> None:
+        """A thread that is not in this process may hold the lock."""
+        raise NotImplementedError
+
     def after_fork(self) -> None:
         """In a forked child: refuse everything, and touch nothing that the parent uses."""
-        self._lock = threading.RLock()  # a thread that is not here may hold the old one
+        self._forget_owner()
         self._state = FORKED
+
+
+class Writer(WriterRules):
+    """The pure-Python writer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lock = threading.RLock()
+        super().__init__(*args, **kwargs)
+
+    write = WriterRules.write_any
+    claim = WriterRules.claim_any
+
+    def _forget_owner(self) -> None:
+        self._lock = threading.RLock()
