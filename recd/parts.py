@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -58,6 +59,8 @@ class PartsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.syncer = Syncer(path)
+        #: A sync that puts a copy in the file's place must not leave behind what another thread appends.
+        self._changing = threading.Lock()
         #: Parts whose files an ``fsync`` failed to make durable.
         self.distrusted: set[int] = set()
         self.parts: dict[int, Part] = {}
@@ -81,19 +84,21 @@ class PartsFile:
             It could not be written whole (disk full, ...): what was known before still counts.
         """
         line = b"\n" + json.dumps(asdict(part), separators=(",", ":")).encode() + b"\n"
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            if os.write(fd, line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        finally:
-            os.close(fd)
+        with self._changing:
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(fd, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            finally:
+                os.close(fd)
         if sync:
             self.sync()
         self.parts[part.number] = part
 
     def sync(self) -> None:
         """Make all lines durable."""
-        self.syncer.sync()
+        with self._changing:
+            self.syncer.sync()
 
 
 @dataclass(frozen=True)
