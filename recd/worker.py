@@ -81,7 +81,7 @@ class Worker:
         #: Tries encoders out, for streams that are to begin: they do not wait for files that are being built.
         self.trials = Finisher(self.doorbell.ring)
         self.link = link
-        self.client = (int(spec["client_pid"]), int(spec["client_ticks"]))
+        self._client = process.Watch(int(spec["client_pid"]), int(spec["client_ticks"]))
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
@@ -169,7 +169,7 @@ class Worker:
             except OSError as e:  # tried again: a full disk has room some time
                 self._looked_ns = now + _END_AGAIN_NS
                 log.warning("the session's end cannot be written down: %s", e)
-        if not self.client_gone and not process.is_alive(*self.client):
+        if not self.client_gone and not self._client.is_alive():
             log.info("session %s: its process is gone; finishing its files", self.store.session)
             self.client_gone = True
             for track in self.tracks.values():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -19,6 +21,33 @@ def start_ticks(pid: int) -> int:
 def is_alive(pid: int, ticks: int) -> bool:
     """Whether the very process that started at ``ticks`` still runs."""
     return pid > 0 and ticks != 0 and start_ticks(pid) == ticks
+
+
+class Watch:
+    """Tells, as often as it is asked and for next to nothing, whether that very process still runs."""
+
+    def __init__(self, pid: int, ticks: int) -> None:
+        self._who = (pid, ticks)
+        self._poll: select.poll | None = None
+        self._fd = -1
+        with suppress(OSError):
+            self._fd = os.pidfd_open(pid)
+            # Only now: the descriptor stands for whoever has the number, and from here on for nobody else.
+            if is_alive(pid, ticks):
+                self._poll = select.poll()
+                self._poll.register(self._fd, select.POLLIN)
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        if self._poll is None:
+            return is_alive(*self._who)
+        return not self._poll.poll(0)
+
+    def close(self) -> None:
+        """Let go of the process's descriptor."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._poll = -1, None
 
 
 def boot_id() -> bytes:

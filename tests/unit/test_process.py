@@ -39,6 +39,22 @@ def test_a_process_that_ended_is_dead_even_before_it_is_reaped() -> None:
     child.communicate()
 
 
+def test_a_watched_process_is_seen_to_end() -> None:
+    """A watch tells what the pid and start time tell: for the living, for a zombie, and after it is reaped."""
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    watch = process.Watch(child.pid, process.start_ticks(child.pid))
+    another = process.Watch(child.pid, process.start_ticks(child.pid) + 1)
+    assert watch.is_alive()
+    assert not another.is_alive()
+    child.kill()
+    wait_until(lambda: not watch.is_alive())
+    child.communicate()
+    assert not watch.is_alive()
+    watch.close()
+    another.close()
+    assert not watch.is_alive()
+
+
 @pytest.mark.parametrize("pid", [-1, 0, 2**31 - 1])
 def test_a_pid_that_nobody_has_is_dead(pid: int) -> None:
     """No process, no start time."""
