@@ -177,11 +177,11 @@ class Chunk:
             The bytes on the disk are not those that were written.
         """
         if self._body is None:
-            raw = bytearray(self.info.body_bytes)
+            raw = np.empty(self.info.body_bytes, np.uint8).data  # not zeroed first
             got = 0
             while got < len(raw):
                 try:
-                    n = os.preadv(self._fd, [memoryview(raw)[got:]], self.offset + HEADER_BYTES + got)
+                    n = os.preadv(self._fd, [raw[got:]], self.offset + HEADER_BYTES + got)
                 except OSError as e:
                     if e.errno != errno.EIO:
                         raise
@@ -193,7 +193,7 @@ class Chunk:
                 raise LogDamagedError(
                     f"log chunk at position {self.info.begin} is damaged", "see: recd verify on the directory"
                 )
-            self._body = memoryview(raw)
+            self._body = raw
         return self._body
 
     def is_whole(self) -> bool:

@@ -15,21 +15,24 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from recd_client.schema import Schema
 
+from .ahead import read_ahead
 from .batch import Batch
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo
 from .durable import sync_directory
 from .scan import Found, find, header_at, is_torn, scan
 
 #: When a segment is full and the next one begins.
-SEGMENT_BYTES: Final = 64 << 20
+SEGMENT_BYTES: Final = 68 << 20
 
 _COPY_BYTES: Final = 1 << 20
+#: Read at a time by the thread that reads ahead: a handful of chunks, as waking a thread takes its time.
+_STRETCH_BYTES: Final = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -389,14 +392,25 @@ class LogSource:
 
     def batches(self) -> Iterator[Batch]:
         """The samples from the first to the last; damaged chunks are passed over."""
-        reader = LogReader(self.directory, self.begin, self.end)
-        try:
-            while (chunk := reader.next()) is not None:
-                if not chunk.is_whole():
-                    continue
+        with contextlib.closing(read_ahead(self._stretches())) as stretches:
+            for chunk in itertools.chain.from_iterable(stretches):
                 for item in chunk.items(self.schema, self.begin, self.end):
                     if isinstance(item.what, Batch):
                         yield item.what
+
+    def _stretches(self) -> Generator[list[Chunk], None, None]:
+        """Every chunk that is whole, its records read and proved; some megabytes at a time."""
+        reader = LogReader(self.directory, self.begin, self.end)
+        stretch, size_bytes = [], 0
+        try:
+            while (chunk := reader.next()) is not None:
+                if chunk.is_whole():
+                    stretch.append(chunk)
+                    size_bytes += chunk.info.body_bytes
+                if size_bytes >= _STRETCH_BYTES:
+                    yield stretch
+                    stretch, size_bytes = [], 0
+            yield stretch
         finally:
             reader.close()
 

@@ -147,8 +147,19 @@ class Naming:
         return candidate
 
 
-def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool, job: Job) -> None:
+def seal(
+    part: Part,
+    part_path: Path,
+    final: Path,
+    parts: PartsFile,
+    *,
+    replace: bool,
+    job: Job,
+    digest: tuple[str, int] | None = None,
+) -> None:
     """Hash, sync and rename a complete part file, and write it down as done.
+
+    With ``digest``, SHA-256 and size, it was hashed and synced already.
 
     A file that stands under the final name by now is replaced only if that was asked for; otherwise
     the part takes the next free number. The name is written down before the rename, so that doing it
@@ -159,7 +170,7 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
             renew(part_path)
             parts.distrusted.discard(part.number)
         try:
-            part.sha256, part.bytes = hash_file(part_path, job.advance)
+            part.sha256, part.bytes = digest or hash_file(part_path, job.advance)
         except OSError:
             parts.distrusted.add(part.number)
             raise
