@@ -167,6 +167,8 @@ class Chunk:
         #: Where its header stands in its segment.
         self.offset = offset
         self._body: memoryview | None = None
+        #: Memory for the records, of their size; None: their own.
+        self.read_into: memoryview | None = None
 
     def body(self) -> memoryview:
         """The records.
@@ -177,7 +179,9 @@ class Chunk:
             The bytes on the disk are not those that were written.
         """
         if self._body is None:
-            raw = np.empty(self.info.body_bytes, np.uint8).data  # not zeroed first
+            raw = self.read_into
+            if raw is None:
+                raw = np.empty(self.info.body_bytes, np.uint8).data  # not zeroed first
             got = 0
             while got < len(raw):
                 try:

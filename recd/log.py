@@ -19,6 +19,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from recd_client.schema import Schema
 
 from .ahead import read_ahead
@@ -391,7 +393,10 @@ class LogSource:
         self.count = count
 
     def batches(self) -> Iterator[Batch]:
-        """The samples from the first to the last; damaged chunks are passed over."""
+        """The samples from the first to the last; damaged chunks are passed over.
+
+        A batch is there until the next one is asked for.
+        """
         with contextlib.closing(read_ahead(self._stretches())) as stretches:
             for chunk in itertools.chain.from_iterable(stretches):
                 for item in chunk.items(self.schema, self.begin, self.end):
@@ -399,17 +404,25 @@ class LogSource:
                         yield item.what
 
     def _stretches(self) -> Generator[list[Chunk], None, None]:
-        """Every chunk that is whole, its records read and proved; some megabytes at a time."""
+        """Every chunk that is whole, its records read and proved; some megabytes at a time.
+
+        They are read into memory that is used again, for the stretch after the next one: what the system
+        gives anew, it clears first, and that takes longer than reading.
+        """
+        rooms = itertools.cycle([np.empty(_STRETCH_BYTES, np.uint8).data for _ in range(2)])
         reader = LogReader(self.directory, self.begin, self.end)
-        stretch, size_bytes = [], 0
+        stretch: list[Chunk] = []
+        room = next(rooms)
         try:
             while (chunk := reader.next()) is not None:
+                size_bytes = chunk.info.body_bytes
+                if size_bytes > len(room):
+                    yield stretch
+                    stretch, room = [], next(rooms)
+                if size_bytes <= len(room):
+                    chunk.read_into, room = room[:size_bytes], room[size_bytes:]
                 if chunk.is_whole():
                     stretch.append(chunk)
-                    size_bytes += chunk.info.body_bytes
-                if size_bytes >= _STRETCH_BYTES:
-                    yield stretch
-                    stretch, size_bytes = [], 0
             yield stretch
         finally:
             reader.close()

@@ -99,8 +99,14 @@ def _progress(out: Console) -> Iterator[Callable[[int, int], object]]:
     """A line that tells how many streams are finished; only on a terminal, and without a thread: workers fork."""
     from rich.live import Live
 
-    quiet: dict[str, bool] = {"auto_refresh": False, "redirect_stdout": False, "redirect_stderr": False}
-    with Live("finishing", console=out, transient=True, **quiet) as live:
+    with Live(
+        "finishing",
+        console=out,
+        transient=True,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
         yield lambda done, of: live.update(f"finishing: {done} of {count(of, 'stream')} done", refresh=True)
 
 

@@ -20,27 +20,65 @@ So level 1 it is; and a piece whose beginning does not shrink by a tenth is stor
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 from collections import deque
 from concurrent.futures import Future
 from typing import Final
 
+import numpy as np
+
 from ..ahead import Helpers
 
-_LEVEL: Final = 1
-_STORED: Final = 0
-_PIECE_BYTES: Final = 1 << 20
-#: By so much of its beginning a piece is judged.
-_PROBE_BYTES: Final = 16 << 10
-_WORTH_IT: Final = 0.9
-#: An empty block that says that it is the last.
-_END: Final = b"\x03\x00"
+#: The most that is compressed at a time.
+PIECE_BYTES: Final = 1 << 20
 #: How many threads compress, at most.
 THREADS: Final = min(4, os.cpu_count() or 1)
+_LEVEL: Final = 1
+#: By so much of its beginning a piece is judged.
+_PROBE_BYTES: Final = 8 << 10
+_WORTH_IT: Final = 0.9
+#: Of deflate: a stored block's head (not the last one; its length and that inverted), its most bytes, and an
+#: empty block that says that it is the last.
+_HEAD: Final = struct.Struct("<BHH")
+_BLOCK_BYTES: Final = 0xFFFF
+_END: Final = b"\x03\x00"
+
+
+class _Room:
+    """Memory for a piece and what it becomes; used again, as what the system gives anew, it clears first."""
+
+    def __init__(self) -> None:
+        blocks = PIECE_BYTES // _BLOCK_BYTES + 1
+        self._piece = np.empty(PIECE_BYTES, np.uint8).data
+        self._blocks = np.empty(PIECE_BYTES + blocks * _HEAD.size, np.uint8).data
+        self._size_bytes = 0
+
+    def fill(self, data: memoryview) -> None:
+        """Take a piece."""
+        self._size_bytes = len(data)
+        self._piece[: len(data)] = data
+
+    def deflated(self) -> memoryview:
+        """The piece as blocks of deflate; there until the next one is taken."""
+        piece = self._piece[: self._size_bytes]
+        if not _shrinks(piece):
+            return self._stored(piece)
+        deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return memoryview(deflate.compress(piece) + deflate.flush(zlib.Z_SYNC_FLUSH))
+
+    def _stored(self, piece: memoryview) -> memoryview:
+        end = 0
+        for at in range(0, len(piece), _BLOCK_BYTES):
+            block = piece[at : at + _BLOCK_BYTES]
+            _HEAD.pack_into(self._blocks, end, 0, len(block), len(block) ^ 0xFFFF)
+            begin, end = end + _HEAD.size, end + _HEAD.size + len(block)
+            self._blocks[begin:end] = block
+        return self._blocks[:end]
 
 
 class Deflater:
-    """Takes the place of the compressor of an entry of a :class:`zipfile.ZipFile`.
+    """Takes the place of the compressor of an entry of a :class:`zipfile.ZipFile`, and then of the next one's.
 
     Parameters
     ----------
@@ -50,44 +88,32 @@ class Deflater:
 
     def __init__(self, helpers: Helpers) -> None:
         self._helpers = helpers
-        self._piece: list[memoryview] = []
-        self._piece_bytes = 0
-        self._deflating: deque[Future[bytes]] = deque()
+        self._deflating: deque[tuple[_Room, Future[memoryview]]] = deque()
+        self._free: list[_Room] = []
+        self._leaving: _Room | None = None
 
-    def compress(self, data: memoryview | bytes) -> bytes:
-        """Take more, which must not change any more; whatever is compressed by now."""
-        view = memoryview(data)
-        self._piece.append(view)
-        self._piece_bytes += len(view)
-        if self._piece_bytes < _PIECE_BYTES:
+    def compress(self, data: memoryview | bytes) -> memoryview | bytes:
+        """Take a piece; returns one that was taken before, to be written before the next call."""
+        if self._leaving is not None:
+            self._free.append(self._leaving)
+            self._leaving = None
+        room = self._free.pop() if self._free else _Room()
+        room.fill(memoryview(data))
+        self._deflating.append((room, self._helpers.submit(room.deflated)))
+        if len(self._deflating) <= THREADS + 1:
             return b""
-        self._submit()
-        return self._taken(THREADS + 1)
+        self._leaving, deflated = self._deflating.popleft()
+        return deflated.result()
 
     def flush(self) -> bytes:
         """The rest."""
-        self._submit()
-        return self._taken(0) + _END
-
-    def _submit(self) -> None:
-        self._deflating.append(self._helpers.submit(_deflated, self._piece))
-        self._piece, self._piece_bytes = [], 0
-
-    def _taken(self, most: int) -> bytes:
-        """What is compressed, so that at most so many pieces are left."""
-        taken = []
-        while len(self._deflating) > most:
-            taken.append(self._deflating.popleft().result())
-        return b"".join(taken)
+        rest = b"".join(deflated.result() for _, deflated in self._deflating)
+        self._free += [room for room, _ in self._deflating]
+        self._deflating.clear()
+        return rest + _END
 
 
-def _deflated(piece: list[memoryview]) -> bytes:
-    level = _LEVEL if _shrinks(piece) else _STORED
-    deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return b"".join([*map(deflate.compress, piece), deflate.flush(zlib.Z_SYNC_FLUSH)])
-
-
-def _shrinks(piece: list[memoryview]) -> bool:
+def _shrinks(piece: memoryview) -> bool:
     """Whether compressing is worth its time."""
-    probe = max(piece, key=len, default=memoryview(b""))[:_PROBE_BYTES]
+    probe = piece[:_PROBE_BYTES]
     return len(probe) < _PROBE_BYTES or len(zlib.compress(probe, _LEVEL)) < _WORTH_IT * len(probe)

@@ -21,7 +21,7 @@ import math
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -37,7 +37,7 @@ from ..ahead import Helpers
 from ..batch import Batch, Source, Varying
 from .base import BuildSink
 from .building import Offsets, Passes
-from .deflating import THREADS, Deflater
+from .deflating import PIECE_BYTES, THREADS, Deflater
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from .settling import Digest, Settling
 
@@ -45,8 +45,6 @@ from .settling import Digest, Settling
 GATHER_BYTES: Final = 64 << 20
 #: Longest string, in characters, for which every string takes the room of the longest.
 MAX_TEXT: Final = 256
-#: What is written at a time; the bytes of some pieces are held in memory.
-_PIECE_BYTES: Final = 1 << 20
 
 
 class NPZSink(BuildSink):
@@ -204,43 +202,63 @@ class _Archive:
 
     def __init__(self, stream: _Stream, *, compressed: bool) -> None:
         method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-        self._helpers = Helpers(THREADS) if compressed else None
+        self._helpers = Helpers(THREADS)
+        self._deflater = Deflater(self._helpers) if compressed else None
         self._zip = zipfile.ZipFile(cast("IO[bytes]", stream), "w", method)
 
     def __enter__(self) -> _Archive:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        try:
+        with self._helpers:
             self._zip.__exit__(*error)
-        finally:
-            if self._helpers is not None:
-                self._helpers.__exit__()
 
     @contextmanager
-    def entry(self, array: _Array) -> Iterator[Callable[[NDArray[Any]], None]]:
-        """The entry of an array, open behind its header: a call writes rows."""
+    def entry(self, array: _Array) -> Iterator[_Entry]:
+        """The entry of an array, open behind its header."""
         header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
-        with self._zip.open(_entry_name(array), "w", force_zip64=True) as entry:
-            if self._helpers is not None:
+        with self._zip.open(_entry_name(array), "w", force_zip64=True) as file:
+            if self._deflater is not None:
                 # Where zipfile does not know it (any more), it compresses in this thread.
-                entry._compressor = Deflater(self._helpers)  # type: ignore[attr-defined]
-            npy.write_array_header_1_0(entry, header)
-
-            def write(rows: NDArray[Any]) -> None:
-                if rows.size:  # memoryviews of nothing cannot be cast
-                    data = np.ascontiguousarray(rows, array.dtype).data.cast("B")
-                    for at in range(0, len(data), _PIECE_BYTES):
-                        entry.write(data[at : at + _PIECE_BYTES])
-
-            if array.first is not None:
-                write(array.first)
-            yield write
+                file._compressor = self._deflater  # type: ignore[attr-defined]
+            npy.write_array_header_1_0(file, header)
+            entry = _Entry(file, array)
+            yield entry
+            entry.flush()
 
     def sort(self, arrays: list[_Array]) -> None:
         """Let the directory name the arrays in this order."""
         order = {_entry_name(array): i for i, array in enumerate(arrays)}
         self._zip.filelist.sort(key=lambda entry: order[entry.filename])
+
+
+class _Entry:
+    """Collects an array's rows into pieces, and writes them."""
+
+    def __init__(self, file: IO[bytes], array: _Array) -> None:
+        self._file = file
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        rows = max(1, min(PIECE_BYTES // max(row_bytes, 1), array.shape[0]))
+        self._filling: NDArray[Any] = np.empty((rows, *array.shape[1:]), array.dtype)
+        self._filled = 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Add rows."""
+        while len(rows):
+            head = rows[: len(self._filling) - self._filled]
+            self._filling[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            rows = rows[len(head) :]
+            if self._filled == len(self._filling):
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        rows, self._filled = self._filling[: self._filled], 0
+        if rows.size:  # memoryviews of nothing cannot be cast
+            data = rows.data.cast("B")
+            for at in range(0, len(data), PIECE_BYTES):
+                self._file.write(data[at : at + PIECE_BYTES])
 
 
 def _entry_name(array: _Array) -> str:
@@ -268,23 +286,30 @@ def _write_group(
     archive: _Archive, streamed: _Array | None, gathered: list[_Array], batches: Iterator[Batch]
 ) -> None:
     """Write some arrays with one pass over the log."""
-    tables: list[NDArray[Any]] = [np.empty(a.shape, a.dtype) for a in gathered]
-    ends = [0] * len(gathered)
-
-    def gather(i: int, rows: NDArray[Any]) -> None:
-        begin, ends[i] = ends[i], ends[i] + len(rows)
-        tables[i][begin : ends[i]] = rows
-
-    for i, array in enumerate(gathered):
-        if array.first is not None:
-            gather(i, array.first)
+    tables = [_Table(array) for array in gathered]
     with ExitStack() as stack:
-        write = None if streamed is None else stack.enter_context(archive.entry(streamed))
+        into: list[tuple[_Array, _Table | _Entry]] = [*zip(gathered, tables, strict=True)]
+        if streamed is not None:
+            into.append((streamed, stack.enter_context(archive.entry(streamed))))
+        for array, rows in into:
+            if array.first is not None:
+                rows.write(array.first)
         for batch in batches:
-            if streamed is not None and write is not None:
-                write(streamed.rows(batch))
-            for i, array in enumerate(gathered):
-                gather(i, array.rows(batch))
+            for array, rows in into:
+                rows.write(array.rows(batch))
     for array, table in zip(gathered, tables, strict=True):
-        with archive.entry(replace(array, first=None)) as write:
-            write(table)
+        with archive.entry(array) as entry:
+            entry.write(table.rows)
+
+
+class _Table:
+    """A small array that is collected whole."""
+
+    def __init__(self, array: _Array) -> None:
+        self.rows: NDArray[Any] = np.empty(array.shape, array.dtype)
+        self._end = 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Add rows."""
+        begin, self._end = self._end, self._end + len(rows)
+        self.rows[begin : self._end] = rows

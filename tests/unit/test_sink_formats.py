@@ -11,7 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from recd.sinks import hdf5, make_sink
 from recd.sinks.base import AppendSink
