@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
@@ -120,8 +120,9 @@ def _recovery(bench: Bench) -> Table:
     size_bytes = 0
     for kind in ("HDF5File", "NPZFile", "CSVFile"):
         took: dict[str, list[float]] = {"recover": [], "plain": [], "synced": []}
-        for _ in range(rounds):
-            size_bytes = _recover_once(bench, kind, rows, took)
+        for n in range(rounds):
+            ways = ("plain", "synced") if n % 2 else ("synced", "plain")
+            size_bytes = _recover_once(bench, kind, rows, ways, took)
         plain, synced, recover = (median(took[way]) for way in ("plain", "synced", "recover"))
         bar = Bar(plain / recover, 0.5, " ×", at_least=True) if kind == "HDF5File" else None
         name = kind.removesuffix("File")
@@ -139,14 +140,16 @@ def _recovery(bench: Bench) -> Table:
     return table
 
 
-def _recover_once(bench: Bench, kind: str, rows: int, took: dict[str, list[float]]) -> int:
+def _recover_once(
+    bench: Bench, kind: str, rows: int, ways: Sequence[str], took: dict[str, list[float]]
+) -> int:
     """Record, kill, copy in both ways and recover; the size of what was copied."""
     directory = bench.new_directory()
     copy = directory.with_suffix(".copy")
     with other_runtime(bench.directory / f"{directory.name}.run"):
         _record_and_kill(directory, rows, kind)
         size_bytes = sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
-        for way in ("warm-up", *in_turns(1, ("plain", "synced"))):
+        for way in ("warm-up", *ways):
             os.sync()
             took.setdefault(way, []).append(seconds(_copy, directory, copy, way == "synced"))
             shutil.rmtree(copy)

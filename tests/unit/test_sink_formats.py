@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from recd.sinks import hdf5, make_sink
+from recd.ahead import Helpers
+from recd.sinks import deflating, hdf5, make_sink
 from recd.sinks.base import AppendSink
 from recd_client.errors import OptionError, OutputError, SchemaError
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
@@ -198,6 +200,31 @@ def test_compression_makes_an_archive_smaller(tmp_path: Path) -> None:
 
 
 # --- HDF5 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 1000, 9000])
+def test_what_does_not_shrink_is_stored_in_a_compressed_archive(rows: int, tmp_path: Path) -> None:
+    """Noise takes its own room and little more, what repeats takes less, and both read back, piece by piece."""
+    noise = np.random.default_rng(5).standard_normal((rows, 50))
+    noise[rows // 2 :] = 1.5
+    samples = Samples(fields(a=(FIXED, "<f8", (50,))), {"a": list(noise)}, cuts=range(0, rows, 700))
+    path = record(NPZFile("x.npz"), samples, tmp_path / "x.npz")
+    with np.load(path) as file:
+        assert np.array_equal(file["a"], noise)
+    assert path.stat().st_size < noise.nbytes * 0.6 + deflating.PIECE_BYTES
+
+
+def test_pieces_of_every_kind_are_one_stream_of_deflate() -> None:
+    """In their order, whichever thread was done first; and so is the next stream of the same deflater."""
+    random = np.random.default_rng(6)
+    with Helpers(3) as helpers:
+        deflater = deflating.Deflater(helpers)
+        for _ in range(2):
+            pieces = [
+                random.bytes(int(n)) if n % 2 else bytes(int(n)) for n in random.integers(1, 1 << 18, 40)
+            ]
+            stream = b"".join([*map(bytes, map(deflater.compress, pieces)), deflater.flush()])
+            assert zlib.decompress(stream, -zlib.MAX_WBITS) == b"".join(pieces)
 
 
 def test_units_and_metadata_are_attributes(tmp_path: Path) -> None:
