@@ -135,7 +135,10 @@ class Source(Protocol):
     count: int
 
     def batches(self) -> Iterator[Batch]:
-        """The samples from the first to the last, in batches of at most a few MiB."""
+        """The samples from the first to the last, in batches of at most a few MiB.
+
+        What a batch holds is there until the next one is asked for.
+        """
         ...
 
 

@@ -167,6 +167,8 @@ class Chunk:
         #: Where its header stands in its segment.
         self.offset = offset
         self._body: memoryview | None = None
+        #: Memory for the records, of their size; None: their own.
+        self.read_into: memoryview | None = None
 
     def body(self) -> memoryview:
         """The records.
@@ -177,11 +179,13 @@ class Chunk:
             The bytes on the disk are not those that were written.
         """
         if self._body is None:
-            raw = bytearray(self.info.body_bytes)
+            raw = self.read_into
+            if raw is None:
+                raw = np.empty(self.info.body_bytes, np.uint8).data  # not zeroed first
             got = 0
             while got < len(raw):
                 try:
-                    n = os.preadv(self._fd, [memoryview(raw)[got:]], self.offset + HEADER_BYTES + got)
+                    n = os.preadv(self._fd, [raw[got:]], self.offset + HEADER_BYTES + got)
                 except OSError as e:
                     if e.errno != errno.EIO:
                         raise
@@ -193,7 +197,7 @@ class Chunk:
                 raise LogDamagedError(
                     f"log chunk at position {self.info.begin} is damaged", "see: recd verify on the directory"
                 )
-            self._body = memoryview(raw)
+            self._body = raw
         return self._body
 
     def is_whole(self) -> bool:

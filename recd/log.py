@@ -10,16 +10,24 @@ What a kill left half-written is cut off. Damage that has whole chunks behind it
 from __future__ import annotations
 
 import bisect
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from recd_client.schema import Schema
 
+from .ahead import read_ahead
 from .batch import Batch
 from .chunks import Chunk
 from .scan import Found, find, header_at
+
+#: Read at a time by the thread that reads ahead: a handful of chunks, as waking a thread takes its time.
+_STRETCH_BYTES: Final = 4 << 20
 
 
 def segments(directory: Path) -> list[int]:
@@ -177,15 +185,37 @@ class LogSource:
         self.count = count
 
     def batches(self) -> Iterator[Batch]:
-        """The samples from the first to the last; damaged chunks are passed over."""
-        reader = LogReader(self.directory, self.begin, self.end)
-        try:
-            while (chunk := reader.next()) is not None:
-                if not chunk.is_whole():
-                    continue
+        """The samples from the first to the last; damaged chunks are passed over.
+
+        A batch is there until the next one is asked for.
+        """
+        with contextlib.closing(read_ahead(self._stretches())) as stretches:
+            for chunk in itertools.chain.from_iterable(stretches):
                 for item in chunk.items(self.schema, self.begin, self.end):
                     if isinstance(item.what, Batch):
                         yield item.what
+
+    def _stretches(self) -> Generator[list[Chunk], None, None]:
+        """Every chunk that is whole, its records read and proved; some megabytes at a time.
+
+        They are read into memory that is used again, for the stretch after the next one: what the system
+        gives anew, it clears first, and that takes longer than reading.
+        """
+        rooms = itertools.cycle([np.empty(_STRETCH_BYTES, np.uint8).data for _ in range(2)])
+        reader = LogReader(self.directory, self.begin, self.end)
+        stretch: list[Chunk] = []
+        room = next(rooms)
+        try:
+            while (chunk := reader.next()) is not None:
+                size_bytes = chunk.info.body_bytes
+                if size_bytes > len(room):
+                    yield stretch
+                    stretch, room = [], next(rooms)
+                if size_bytes <= len(room):
+                    chunk.read_into, room = room[:size_bytes], room[size_bytes:]
+                if chunk.is_whole():
+                    stretch.append(chunk)
+            yield stretch
         finally:
             reader.close()
 

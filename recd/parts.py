@@ -18,10 +18,12 @@ from typing import Any, Final
 
 from recd_client.options import SinkOptions
 
+from .ahead import Helpers
 from .durable import Syncer, renew, sync_directory
 from .finisher import Job
 
 _BLOCK_BYTES: Final = 1 << 20
+_LARGE_BYTES: Final = 16 << 20
 
 
 @dataclass
@@ -152,8 +154,19 @@ class Naming:
         return candidate
 
 
-def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool, job: Job) -> None:
+def seal(
+    part: Part,
+    part_path: Path,
+    final: Path,
+    parts: PartsFile,
+    *,
+    replace: bool,
+    job: Job,
+    digest: tuple[str, int] | None = None,
+) -> None:
     """Hash, sync and rename a complete part file, and write it down as done.
+
+    With ``digest``, SHA-256 and size, it was hashed and synced already.
 
     A file that stands under the final name by now is replaced only if that was asked for; otherwise
     the part takes the next free number. The name is written down before the rename, so that doing it
@@ -164,7 +177,7 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
             renew(part_path)
             parts.distrusted.discard(part.number)
         try:
-            part.sha256, part.bytes = hash_file(part_path, job.advance)
+            part.sha256, part.bytes = digest or hash_file(part_path, job.advance)
         except OSError:
             parts.distrusted.add(part.number)
             raise
@@ -182,13 +195,19 @@ def seal(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace:
 def hash_file(
     path: Path, advance: Callable[[int], None] = lambda n: None, *, sync: bool = True
 ) -> tuple[str, int]:
-    """SHA-256 (hex) and size of a file, synced to the disk first if it is ours."""
+    """SHA-256 (hex) and size of a file, synced to the disk if it is ours."""
     sha, size = hashlib.sha256(), 0
-    with open(path, "rb", buffering=0) as f:
-        if sync:
-            os.fsync(f.fileno())
+    with open(path, "rb", buffering=0) as f, Helpers(1) as syncer:
+        fd = f.fileno()
+        # A large file is hashed while the disk is busy with it.
+        large = sync and os.fstat(fd).st_size >= _LARGE_BYTES
+        syncing = syncer.submit(os.fsync, fd) if large else None
+        if sync and syncing is None:
+            os.fsync(fd)
         while block := f.read(_BLOCK_BYTES):
             sha.update(block)
             size += len(block)
             advance(size)
+        if syncing is not None:
+            syncing.result()
     return sha.hexdigest(), size

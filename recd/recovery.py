@@ -211,7 +211,8 @@ class _GroupWorker:
         self._store = store
         self._group = group
         self._starts = 0
-        self._context: Any = multiprocess.get_context("spawn")
+        # Forked: what it needs is imported here already, and whoever recovers has no threads.
+        self._context: Any = multiprocess.get_context("fork")
         self._start(crashed=False)
 
     def _start(self, *, crashed: bool) -> None:

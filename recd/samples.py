@@ -21,6 +21,7 @@ from .log import LogReader, LogSource, Missing, segments
 from .parts import Part, seal
 from .runner import Runner, SinkContext
 from .sinks.base import AppendSink, BuildSink
+from .sinks.settling import Digest
 
 _SLICE_BYTES: Final = 128 << 10
 _CHECKPOINT_NS: Final = 250_000_000
@@ -307,17 +308,18 @@ class LogRunner(Runner):
             part.state = "done"
             self.parts.put(part)
             return
+        digest = None
         if isinstance(self.sink, BuildSink) and not part.sha256:
-            self._build(self.sink, part, path, job)
-        seal(part, path, final, self.parts, replace=self.context.replace, job=job)
+            digest = self._build(self.sink, part, path, job)
+        seal(part, path, final, self.parts, replace=self.context.replace, job=job, digest=digest)
 
-    def _build(self, sink: BuildSink, part: Part, path: Path, job: Job) -> None:
+    def _build(self, sink: BuildSink, part: Part, path: Path, job: Job) -> Digest:
         """Build the file; if the log has fewer samples than were counted, of those that it has."""
         source = LogSource(
             self.context.log_directory, self.context.schema, part.begin, part.end, part.samples
         )
         try:
-            sink.build(source, path, job.advance)
+            return sink.build(source, path, job.advance)
         except LogDamagedError:
             missing = source.prove(part.first_seq, part.next_seq)
             if source.count == part.samples:
@@ -325,7 +327,7 @@ class LogRunner(Runner):
             for stretch in missing:
                 self.miss(stretch)
             part.samples = source.count
-            sink.build(source, path, job.advance)
+            return sink.build(source, path, job.advance)
 
     def _end(self) -> bool:
         """Complete the last part, then wait for the finisher."""

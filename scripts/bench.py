@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calls, drain, latency, loop, memory, safety
+from benchmarks import calls, drain, latency, loop, memory, recovery, safety
 from benchmarks.daemon import Bench, own_daemon
 from benchmarks.results import Table, machine
 
@@ -31,6 +31,7 @@ GROUPS: dict[str, Callable[[Bench], list[Table]]] = {
     "memory": memory.measure,
     "loop": loop.measure,
     "safety": safety.measure,
+    "recovery": recovery.measure,
 }
 
 

@@ -96,9 +96,18 @@ def _finish(out: Console, remains: Remains, report: dict[str, Any]) -> None:
 
 @contextmanager
 def _progress(out: Console) -> Iterator[Callable[[int, int], object]]:
-    """A line that tells how many streams are finished; only on a terminal."""
-    with out.status("finishing") as status:
-        yield lambda done, of: status.update(f"finishing: {done} of {count(of, 'stream')} done")
+    """A line that tells how many streams are finished; only on a terminal, and without a thread: workers fork."""
+    from rich.live import Live
+
+    with Live(
+        "finishing",
+        console=out,
+        transient=True,
+        auto_refresh=False,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
+        yield lambda done, of: live.update(f"finishing: {done} of {count(of, 'stream')} done", refresh=True)
 
 
 # --- telling --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
 from ..batch import Batch, Source
+from .settling import Digest
 
 
 class SinkBase:
@@ -91,8 +92,8 @@ class BuildSink(SinkBase, ABC):
     """A file that appears only when it is complete."""
 
     @abstractmethod
-    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> None:
-        """Write the whole of ``source`` to ``path`` in constant memory and sync it.
+    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> Digest:
+        """Write the whole of ``source`` to ``path`` in constant memory, sync it, and tell its digest.
 
         ``progress`` is called now and then with the number of samples done so far (of all passes
         together it may run from 0 to ``source.count`` once); it raises to cancel the build.

@@ -18,8 +18,11 @@ shuffled first, which makes floats compressible.
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +39,7 @@ from .base import BuildSink
 from .building import Offsets, Passes
 from .hdf5_output import Output
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
+from .settling import Digest, Settling
 
 #: A chunk of HDF5 must be smaller.
 _MAX_CHUNK_BYTES: Final = 1 << 32
@@ -69,19 +73,39 @@ class HDF5Sink(BuildSink):
                     f"field {f.name!r}: expected less than 4 GiB per sample, got {f}", "split the field"
                 )
 
-    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> None:
+    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> Digest:
         """See :class:`BuildSink`."""
         # Whole chunks are written, so HDF5's own cache of chunks would only cost memory.
         layout = {"libver": ("v108", "v108"), "track_order": True, "rdcc_nbytes": 0}
-        with Output(path) as output, h5py.File(path, "w", "fileobj", fileobj=output, **layout) as file:
-            self._describe(file)
-            columns = self._columns(file, source.count)
-            for batch in Passes(source, progress).batches():
-                for column in columns:
-                    column.add(batch)
-                output.check()
-            for column in columns:
-                column.finish()
+        batches = Passes(source, progress).batches()
+        with Output(path) as output, Settling(output.fileno()) as settling:
+            with h5py.File(path, "w", "fileobj", fileobj=output, **layout) as file:
+                self._describe(file)
+                columns = self._columns(file, source.count)
+                placed = [c for c in columns if isinstance(c, _Chunked)] if self._plain else []
+                _lay_out(output, placed, source.count)
+                if not placed:
+                    for batch in batches:
+                        for column in columns:
+                            column.add(batch)
+                        output.check()
+                    for column in columns:
+                        column.finish()
+            output.check()
+            if placed:
+                size_bytes = os.fstat(output.fileno()).st_size
+                for batch in batches:
+                    for chunked in placed:
+                        chunked.add(batch)
+                    settling.settle(min(size_bytes, *(c.reached for c in placed)))
+                for chunked in placed:
+                    chunked.finish()
+            return settling.finish()
+
+    @property
+    def _plain(self) -> bool:
+        """Whether every chunk's size is known before its content."""
+        return self.options.compression is None and self.schema.fixed_size
 
     def _describe(self, file: h5py.File) -> None:
         """Attributes of the whole file."""
@@ -167,15 +191,8 @@ class _DatasetMaker:
         return dataset
 
 
-def _append(dataset: h5py.Dataset, rows: NDArray[Any]) -> None:
-    end = len(dataset)
-    dataset.resize(end + len(rows), axis=0)
-    if rows.size:
-        dataset[end:] = rows
-
-
 class _Chunked:
-    """A dataset to which whole chunks are written, and the chunk that is being filled."""
+    """A dataset that is written in whole chunks, each of which is filled first."""
 
     def __init__(
         self,
@@ -185,8 +202,12 @@ class _Chunked:
     ) -> None:
         self._dataset = dataset
         self._rows = rows
-        self._filling: NDArray[Any] = np.empty((dataset.chunks[0], *dataset.shape[1:]), dataset.dtype)
+        self._filling: NDArray[Any] = np.zeros((dataset.chunks[0], *dataset.shape[1:]), dataset.dtype)
         self._filled = 0
+        self._written = 0
+        self._output: Output | None = None
+        #: Offsets of the chunks that are still to be written, the next one last.
+        self._places: list[int] = []
         if first is not None:
             self._add(first)
 
@@ -195,27 +216,80 @@ class _Chunked:
         self._add(self._rows(batch))
 
     def _add(self, rows: NDArray[Any]) -> None:
-        size = len(self._filling)
-        if self._filled:
-            rows = self._fill(rows)
-        whole = len(rows) // size * size
-        if whole:
-            _append(self._dataset, rows[:whole])
-        self._fill(rows[whole:])
-
-    def _fill(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Put rows into the chunk, write it when it is full; what found no room."""
-        head = rows[: len(self._filling) - self._filled]
-        self._filling[self._filled : self._filled + len(head)] = head
-        self._filled += len(head)
-        if self._filled == len(self._filling):
-            self.finish()
-        return rows[len(head) :]
+        while len(rows):
+            head = rows[: len(self._filling) - self._filled]
+            self._filling[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            rows = rows[len(head) :]
+            if self._filled == len(self._filling):
+                self._write(self._filled)
 
     def finish(self) -> None:
         """Write what there is of the last chunk."""
-        _append(self._dataset, self._filling[: self._filled])
-        self._filled = 0
+        if self._filled:
+            self._filling[self._filled :] = np.zeros((), self._filling.dtype)
+            self._write(self._filled)
+
+    def _write(self, count: int) -> None:
+        """Write the chunk that is being filled, of which ``count`` rows are."""
+        begin, self._written, self._filled = self._written, self._written + count, 0
+        if self._output is not None:
+            if self._places:
+                self._output.put(self._filling.data.cast("B"), self._places.pop())
+            return
+        self._dataset.resize(self._written, axis=0)
+        if self._dataset.compression is not None:
+            self._dataset[begin:] = self._filling[:count]
+        elif self._filling.size:
+            self._write_past_filters(begin)
+
+    def _write_past_filters(self, begin: int) -> None:
+        """Give the chunk to the file as it is."""
+        self._dataset.id.write_direct_chunk((begin, *(0 for _ in self._filling.shape[1:])), self._filling)
+
+    # --- chunks that have their places before they are written ---
+
+    def ends(self, count: int, index: int) -> Iterator[tuple[int, int]]:
+        """For each of the chunks of ``count`` rows: the row behind it, and ``index``."""
+        size = len(self._filling)
+        return ((end, index) for end in range(size, count + size, size))
+
+    def resize(self, count: int) -> None:
+        """The dataset has its final size."""
+        self._dataset.resize(count, axis=0)
+
+    def place(self, output: Output, end: int) -> None:
+        """Let HDF5 find the place of the chunk that ends before row ``end``, without writing it."""
+        self._output = output
+        if self._filling.size:
+            output.placeholder = self._filling
+            self._write_past_filters(end - len(self._filling))
+            (place,) = output.places
+            output.places.clear()
+            self._places.append(place)
+
+    def begin(self) -> None:
+        """All chunks have their places."""
+        self._places.reverse()
+
+    @property
+    def reached(self) -> int:
+        """Nothing before this offset will be written any more."""
+        return self._places[-1] if self._places else sys.maxsize
+
+
+def _lay_out(output: Output, columns: list[_Chunked], count: int) -> None:
+    """Give all chunks their places, in the order in which they will be full.
+
+    So the file is complete but for them, and can be written, hashed and synced from front to back.
+    """
+    for column in columns:
+        column.resize(count)
+    for end, index in heapq.merge(*(column.ends(count, i) for i, column in enumerate(columns))):
+        columns[index].place(output, end)
+    output.placeholder = None
+    for column in columns:
+        column.begin()
 
 
 class _Strings:
@@ -228,7 +302,10 @@ class _Strings:
     def add(self, batch: Batch) -> None:
         """Take the strings of a batch."""
         strings = [text.replace("\0", "\ufffd") for text in batch.varying(self._name).strings()]
-        _append(self._dataset, np.array(strings, object))
+        end = len(self._dataset)
+        self._dataset.resize(end + len(strings), axis=0)
+        if strings:
+            self._dataset[end:] = np.array(strings, object)
 
     def finish(self) -> None:
         """Nothing is held back."""

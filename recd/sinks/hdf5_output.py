@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Output:
@@ -20,15 +24,19 @@ class Output:
         self._path = path
         self._file = path.open("w+b", buffering=0)
         self._error: OSError | None = None
+        #: Bytes that HDF5 is given in place of others: where it would put them is noted, no more.
+        self.placeholder: NDArray[Any] | None = None
+        self.places: list[int] = []
 
     def __enter__(self) -> Output:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        with self._file:
-            self.check()
-            if error is None:
-                os.fsync(self._file.fileno())
+        self._file.close()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file.fileno()
 
     def check(self) -> None:
         """Raise what went wrong, with the number and the name of the file."""
@@ -41,6 +49,12 @@ class Output:
             yield
         except OSError as e:
             self._error = self._error or e
+
+    def put(self, data: memoryview, offset: int) -> None:
+        """Write past HDF5, once it has let go of the file."""
+        while data:
+            done = os.pwrite(self._file.fileno(), data, offset)
+            data, offset = data[done:], offset + done
 
     # What HDF5 calls:
 
@@ -63,6 +77,9 @@ class Output:
 
     def write(self, data: memoryview) -> int:
         """Write all of ``data``, or note why not."""
+        if self.placeholder is not None and _same_memory(data, self.placeholder):
+            self.places.append(self._file.tell())
+            return len(data)
         rest = memoryview(data)
         with self._noting():
             while rest:
@@ -77,3 +94,7 @@ class Output:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+
+def _same_memory(data: memoryview, array: NDArray[Any]) -> bool:
+    return len(data) == array.nbytes and np.frombuffer(data, np.uint8).ctypes.data == array.ctypes.data

@@ -10,20 +10,20 @@ a string field          ``(n,) <U``; if a string has more than 256 characters, e
                         UTF-8, all are stored as bytes like a ragged field of ``uint8``
 ======================  ==========================================================================
 
-An archive's entries lie one behind the other, so each array takes a pass over the log. Arrays that
-together fit 64 MiB share one; a larger array is streamed.
+An archive's entries lie one behind the other, so each array that is streamed takes a pass over the log.
+Arrays that together fit 64 MiB are collected in the first one, and lie behind the one that it streams.
 """
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -33,21 +33,18 @@ from recd_client.errors import SchemaError
 from recd_client.options import NPZFile
 from recd_client.schema import FIXED, STRING, Field, Schema
 
+from ..ahead import Helpers
 from ..batch import Batch, Source, Varying
 from .base import BuildSink
 from .building import Offsets, Passes
+from .deflating import PIECE_BYTES, THREADS, Deflater
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
+from .settling import Digest, Settling
 
 #: What arrays that share a pass may take in memory together.
 GATHER_BYTES: Final = 64 << 20
 #: Longest string, in characters, for which every string takes the room of the longest.
 MAX_TEXT: Final = 256
-#: Measured against level 6, which numpy takes: of noisy joint angles and velocities it leaves 96.9 % (6:
-#: 96.7 %) at 41 MB/s (39), of values held for ten steps 10.5 % (10.3 %) at 424 MB/s (229), of contact
-#: flags 5.6 % (3.3 %) at 452 MB/s (116), of times 25 % (30 %) at 167 MB/s (28).
-_LEVEL: Final = 1
-#: What is compressed at a time; the compressed bytes of a piece are held in memory.
-_PIECE_BYTES: Final = 1 << 20
 
 
 class NPZSink(BuildSink):
@@ -67,27 +64,24 @@ class NPZSink(BuildSink):
                 f"field {name!r}: np.load would open {name[:-4]!r} in its place", "rename the field"
             )
 
-    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> None:
+    def build(self, source: Source, path: Path, progress: Callable[[int], None]) -> Digest:
         """See :class:`BuildSink`."""
-        method = zipfile.ZIP_DEFLATED if self.options.compressed else zipfile.ZIP_STORED
         passes = Passes(source, progress)
-        groups = list(_groups(_arrays(self.schema, source.count, _survey(self.schema, passes))))
+        arrays = list(_arrays(self.schema, source.count, _survey(self.schema, passes)))
+        groups = _groups(arrays)
         passes.plan(len(groups))
-        with path.open("wb") as file:
-            with zipfile.ZipFile(file, "w", method, compresslevel=_LEVEL) as archive:
-                for group in groups:
-                    if len(group) == 1:
-                        _stream(archive, group[0], passes.batches())
-                    else:
-                        _gather(archive, group, passes.batches())
-            file.flush()
-            os.fsync(file.fileno())
+        with path.open("w+b", buffering=0) as file, Settling(file.fileno()) as settling:
+            with _Archive(_Stream(file, settling), compressed=self.options.compressed) as archive:
+                for streamed, gathered in groups:
+                    _write_group(archive, streamed, gathered, passes.batches())
+                archive.sort(arrays)
+            return settling.finish()
 
 
 # --- which arrays --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Array:
     """An entry of the archive: what is in it, and how to get it."""
 
@@ -182,60 +176,140 @@ def _texts(name: str, dtype: np.dtype[Any]) -> Callable[[Batch], NDArray[Any]]:
 # --- writing them --------------------------------------------------------------------------------
 
 
-def _groups(arrays: Iterable[_Array]) -> Iterator[list[_Array]]:
-    """Neighbouring arrays that share a pass."""
-    group: list[_Array] = []
+class _Stream:
+    """A file that is written from front to back, as :mod:`zipfile` sees by what is missing here."""
+
+    def __init__(self, file: io.FileIO, settling: Settling) -> None:
+        self._file = file
+        self._settling = settling
+        self._end = 0
+
+    def write(self, data: memoryview | bytes) -> int:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            done = self._file.write(rest)
+            rest, self._end = rest[done:], self._end + done
+        self._settling.settle(self._end)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class _Archive:
+    """A zip file that is being written."""
+
+    def __init__(self, stream: _Stream, *, compressed: bool) -> None:
+        method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+        self._helpers = Helpers(THREADS)
+        self._deflater = Deflater(self._helpers) if compressed else None
+        self._zip = zipfile.ZipFile(cast("IO[bytes]", stream), "w", method)
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with self._helpers:
+            self._zip.__exit__(*error)
+
+    @contextmanager
+    def entry(self, array: _Array) -> Iterator[_Entry]:
+        """The entry of an array, open behind its header."""
+        header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+        with self._zip.open(_entry_name(array), "w", force_zip64=True) as file:
+            if self._deflater is not None:
+                # Where zipfile does not know it (any more), it compresses in this thread.
+                file._compressor = self._deflater  # type: ignore[attr-defined]
+            npy.write_array_header_1_0(file, header)
+            entry = _Entry(file, array)
+            yield entry
+            entry.flush()
+
+    def sort(self, arrays: list[_Array]) -> None:
+        """Let the directory name the arrays in this order."""
+        order = {_entry_name(array): i for i, array in enumerate(arrays)}
+        self._zip.filelist.sort(key=lambda entry: order[entry.filename])
+
+
+class _Entry:
+    """Collects an array's rows into pieces, and writes them."""
+
+    def __init__(self, file: IO[bytes], array: _Array) -> None:
+        self._file = file
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        rows = max(1, min(PIECE_BYTES // max(row_bytes, 1), array.shape[0]))
+        self._filling: NDArray[Any] = np.empty((rows, *array.shape[1:]), array.dtype)
+        self._filled = 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        """Add rows."""
+        while len(rows):
+            head = rows[: len(self._filling) - self._filled]
+            self._filling[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            rows = rows[len(head) :]
+            if self._filled == len(self._filling):
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        rows, self._filled = self._filling[: self._filled], 0
+        if rows.size:  # memoryviews of nothing cannot be cast
+            data = rows.data.cast("B")
+            for at in range(0, len(data), PIECE_BYTES):
+                self._file.write(data[at : at + PIECE_BYTES])
+
+
+def _entry_name(array: _Array) -> str:
+    return f"{array.name}.npy"
+
+
+_Group = tuple[_Array | None, list[_Array]]
+
+
+def _groups(arrays: list[_Array]) -> list[_Group]:
+    """Arrays that share a pass: one that is written as its rows come, and those that are collected meanwhile."""
+    gathered: list[_Array] = []
     size_bytes = 0
-    for array in arrays:
+    for array in sorted(arrays, key=lambda a: a.size_bytes):
         size_bytes += array.size_bytes
-        if group and size_bytes > GATHER_BYTES:
-            yield group
-            group, size_bytes = [], array.size_bytes
-        group.append(array)
-    yield group
+        if size_bytes <= GATHER_BYTES:
+            gathered.append(array)
+    streamed = [a for a in arrays if a not in gathered]
+    if not streamed:
+        return [(None, gathered)]
+    return [(streamed[0], gathered), *((array, []) for array in streamed[1:])]
 
 
-def _stream(archive: zipfile.ZipFile, array: _Array, batches: Iterator[Batch]) -> None:
-    """Write one array as its rows come."""
-    with _entry(archive, array) as entry:
-        if array.first is not None:
-            _write(entry, array, array.first)
+def _write_group(
+    archive: _Archive, streamed: _Array | None, gathered: list[_Array], batches: Iterator[Batch]
+) -> None:
+    """Write some arrays with one pass over the log."""
+    tables = [_Table(array) for array in gathered]
+    with ExitStack() as stack:
+        into: list[tuple[_Array, _Table | _Entry]] = [*zip(gathered, tables, strict=True)]
+        if streamed is not None:
+            into.append((streamed, stack.enter_context(archive.entry(streamed))))
+        for array, rows in into:
+            if array.first is not None:
+                rows.write(array.first)
         for batch in batches:
-            _write(entry, array, array.rows(batch))
+            for array, rows in into:
+                rows.write(array.rows(batch))
+    for array, table in zip(gathered, tables, strict=True):
+        with archive.entry(array) as entry:
+            entry.write(table.rows)
 
 
-def _gather(archive: zipfile.ZipFile, group: list[_Array], batches: Iterator[Batch]) -> None:
-    """Write several small arrays that one pass collects."""
-    tables: list[NDArray[Any]] = [np.empty(a.shape, a.dtype) for a in group]
-    ends = [0] * len(group)
+class _Table:
+    """A small array that is collected whole."""
 
-    def add(i: int, rows: NDArray[Any]) -> None:
-        begin, ends[i] = ends[i], ends[i] + len(rows)
-        tables[i][begin : ends[i]] = rows
+    def __init__(self, array: _Array) -> None:
+        self.rows: NDArray[Any] = np.empty(array.shape, array.dtype)
+        self._end = 0
 
-    for i, array in enumerate(group):
-        if array.first is not None:
-            add(i, array.first)
-    for batch in batches:
-        for i, array in enumerate(group):
-            add(i, array.rows(batch))
-    for array, table in zip(group, tables, strict=True):
-        with _entry(archive, array) as entry:
-            _write(entry, array, table)
-
-
-@contextmanager
-def _entry(archive: zipfile.ZipFile, array: _Array) -> Iterator[IO[bytes]]:
-    """The entry of an array, open behind its header."""
-    header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
-    with archive.open(f"{array.name}.npy", "w", force_zip64=True) as entry:
-        npy.write_array_header_1_0(entry, header)
-        yield entry
-
-
-def _write(entry: IO[bytes], array: _Array, rows: NDArray[Any]) -> None:
-    if not rows.size:  # memoryviews of nothing cannot be cast
-        return
-    data = np.ascontiguousarray(rows, array.dtype).data.cast("B")
-    for at in range(0, len(data), _PIECE_BYTES):
-        entry.write(data[at : at + _PIECE_BYTES])
+    def write(self, rows: NDArray[Any]) -> None:
+        """Add rows."""
+        begin, self._end = self._end, self._end + len(rows)
+        self.rows[begin : self._end] = rows

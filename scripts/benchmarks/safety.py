@@ -1,8 +1,7 @@
-"""What safety costs, and how soon everything is well again after a death."""
+"""What safety costs, and how soon everything goes on after a death."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 from unittest import mock
@@ -32,9 +30,9 @@ from recd_client.control import Caller
 from recd_client.ring import RingProducer
 from recd_client.sample import infer
 
-from .daemon import Bench, buffered_bytes, other_runtime, producer, supervisor_pid
+from .daemon import Bench, buffered_bytes, producer, supervisor_pid
 from .results import Bar, Table
-from .timing import in_turns, seconds, wait_until
+from .timing import in_turns, wait_until
 
 COLUMNS: Final = 50
 STREAMS: Final = 100
@@ -42,24 +40,10 @@ STREAMS: Final = 100
 _LOOK_S: Final = 0.02
 _STEP_BYTES: Final = 4 << 20
 
-#: A simulation that is to be killed: it records so many rows, and then waits.
-_VICTIM: Final = """
-import sys, time, numpy as np
-from recd_client import HDF5File, Recorder
-rec = Recorder("victim", dir=sys.argv[1], dt=0.001)
-stream = rec.stream("rows", HDF5File("rows.h5"), like=np.zeros(50), overflow="block")
-rows = np.random.default_rng(1).standard_normal((1000, 50))
-for i in range(int(sys.argv[2])):
-    stream.write(rows[i % 1000])
-rec.flush()
-print("ready", flush=True)
-time.sleep(3600)
-"""
-
 
 def measure(bench: Bench) -> list[Table]:
-    """Deaths, recovery, and the price of durability."""
-    return [_deaths(bench), _recovery(bench), _durability(bench)]
+    """Deaths, and the price of durability."""
+    return [_deaths(bench), _durability(bench)]
 
 
 # --- deaths ----------------------------------------------------------------------------------------
@@ -113,71 +97,6 @@ def _live_streams() -> int:
     finally:
         caller.close()
     return sum(len(s["streams"]) for s in status["sessions"] if s["state"] == "recording")
-
-
-# --- recovery --------------------------------------------------------------------------------------
-def _recovery(bench: Bench) -> Table:
-    rows, rounds = bench.size(2_150_000, 500_000), bench.size(3, 2)
-    table = Table("Recovery of a killed recording: HDF5", ("s", "MB/s", "× copying"))
-    recover_s, copy_s, size_bytes = [], [], 0
-    for n in range(rounds):
-        directory = bench.new_directory()
-        with other_runtime(bench.directory / f"recovery{n}"):
-            _record_and_kill(directory, rows)
-            size_bytes = sum(p.stat().st_size for p in directory.rglob("*.log"))
-            copy_s.append(seconds(_copy, directory / ".recd", directory.with_suffix(".copy")))
-            shutil.rmtree(directory.with_suffix(".copy"))
-            command = [sys.executable, "-m", "recd", "recover", "--json", str(directory)]
-            began_s = time.monotonic()
-            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            recover_s.append(time.monotonic() - began_s)
-        (report,) = json.loads(done.stdout)["recordings"]
-        if report["recovered"]["rows"]["samples"] != rows:
-            raise RuntimeError(f"recovered {report['recovered']['rows']['samples']} of {rows} rows")
-        shutil.rmtree(directory)
-    table.notes.append(
-        f"{size_bytes / 1e6:,.0f} MB of log, every process killed; medians of {rounds} rounds. `recd recover`: from "
-        "its start to its end, with the file built, hashed and synced. Copying: the log, read, written and synced."
-    )
-    ratio = median(copy_s) / median(recover_s)
-    bar = Bar(ratio, 0.5, " ×", at_least=True)
-    table.add("recd recover", median(recover_s), size_bytes / median(recover_s) / 1e6, ratio, bar=bar)
-    table.add("copying the log", median(copy_s), size_bytes / median(copy_s) / 1e6, 1.0)
-    return table
-
-
-def _record_and_kill(directory: Path, rows: int) -> None:
-    """A recording of which every process was killed."""
-    command = [sys.executable, "-c", _VICTIM, str(directory), str(rows)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
-        assert victim.stdout is not None
-        if victim.stdout.readline() != "ready\n":
-            raise RuntimeError("the simulation that was to be killed did not get there")
-        victim.send_signal(signal.SIGSTOP)  # it shall not start a daemon again
-        while pids := _processes_of(Path(os.environ["RECD_RUNTIME_DIR"])) - {victim.pid, os.getpid()}:
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-        victim.kill()
-
-
-def _processes_of(runtime: Path) -> set[int]:
-    """Living processes that were started with this runtime directory."""
-    wanted, found = f"RECD_RUNTIME_DIR={runtime}".encode(), set()
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (path / "environ").read_bytes().split(b"\0"):
-                found.add(int(path.name))
-        except OSError:  # another user's, or gone
-            continue
-    return found
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target)
-    for path in target.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 # --- durability ------------------------------------------------------------------------------------

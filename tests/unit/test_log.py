@@ -515,10 +515,12 @@ def test_a_failed_sync_is_never_asked_again_but_written_to_a_new_file(
 
 
 @pytest.mark.parametrize("schema", [PLAIN, VARYING], ids=["fixed", "varying"])
+@pytest.mark.parametrize("room_bytes", [64, 5000, 4 << 20], ids=["no chunk", "a few chunks", "all chunks"])
 def test_any_stretch_can_be_read_as_often_as_wanted(
-    tmp_path: Path, schema: Schema, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, schema: Schema, room_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Begin and end may lie inside chunks and inside runs, and next to events and padding."""
+    """Begin and end may lie inside chunks and inside runs, next to events and padding; so may what is read ahead."""
+    monkeypatch.setattr(log, "_STRETCH_BYTES", room_bytes)
     monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4000)
     writing = Writing(tmp_path, schema, layout.MIN_CAPACITY_BYTES + 64)
     places: list[int] = []  # where each sample begins

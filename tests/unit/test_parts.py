@@ -304,3 +304,19 @@ def test_hashing_reports_progress_and_can_be_cancelled(tmp_path: Path) -> None:
 
     with pytest.raises(InterruptedError):
         hash_file(path, cancel)
+
+
+def test_a_large_file_that_cannot_be_synced_is_not_taken_for_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is hashed while it is synced: the error comes out nevertheless."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "large"
+    path.write_bytes(bytes(17 << 20))
+    assert hash_file(path) == (hashlib.sha256(bytes(17 << 20)).hexdigest(), 17 << 20)
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        hash_file(path)
