@@ -107,9 +107,8 @@ def abort(scene: Scene) -> None:
 
 SITUATIONS: list[Act] = [fresh, used, at_the_end_of_a_lap, after_losses, lap_filled_and_a_loss, full]
 in_each_situation = pytest.mark.parametrize("situation", SITUATIONS, ids=lambda f: f.__name__)
-for_each_act = pytest.mark.parametrize(
-    "act", [write(0), write(100), write(2000), mark, close, lose, abort], ids=lambda f: f.__name__
-)
+ACTS: list[Act] = [write(0), write(100), write(2000), mark, close, lose, abort]
+for_each_act = pytest.mark.parametrize("act", ACTS, ids=lambda f: f.__name__)
 
 
 def word(memory: bytes | bytearray, name: str) -> int:
