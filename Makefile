@@ -1,5 +1,5 @@
 # Everything here works on a fresh machine with Python 3.10 or later: each target makes the environment that it
-# needs (.venv, never the system's), and installs again only when a pyproject.toml has changed.
+# needs (.venv, never the system's), and installs again only when a pyproject.toml or the native ring has changed.
 #
 #   make PYTHON=python3.12 test     another interpreter (after `make clean`)
 #   make test ARGS="-k ring -x"     arguments for pytest
@@ -13,7 +13,7 @@ MAX_JOBS ?= 8
 
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml client/pyproject.toml
+SOURCES := pyproject.toml client/pyproject.toml client/setup.py $(wildcard client/native/*)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak clean

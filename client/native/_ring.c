@@ -19,9 +19,9 @@
 #include "copy.h"
 #include "ring.h"
 
-/* Without the GIL for copies from this size on: letting go and taking back cost about 0.1 us, a copy of this size
- * about 5 us. */
-enum { UNLOCKED_COPY_BYTES = 1 << 16 };
+/* Copies from this size on, 20 us and more, let other threads run. Below, taking the lock back costs more than they
+ * gain: a thread that computes gives it back only after 5 ms. */
+enum { UNLOCKED_COPY_BYTES = 1 << 20 };
 enum { MAX_FIELDS = 64 };
 enum { IDLE, BUSY, WRITER_CLOSED, FORKED }; /* writer.py */
 
@@ -694,14 +694,20 @@ static inline bool fits(const field *f, const array_object *a) {
     return true;
 }
 
+/* Whether the array is a part of the ring, claimed earlier: where it is copied to may overlap it. */
+static inline bool in_ring(const writer_object *w, const array_object *a) {
+    const producer *p = &w->producer->p;
+    return (uintptr_t)a->data - (uintptr_t)p->base < DATA_OFFSET + p->capacity;
+}
+
 /* An array of another library, whose memory numpy can look at. False may come with an exception. */
-static bool look_elsewhere(const field *f, PyObject *value, source *out) {
+static bool look_elsewhere(const writer_object *w, const field *f, PyObject *value, source *out) {
     PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
     if (!host) return false;
-    Py_INCREF(value); /* its dict may let go of it meanwhile */
+    Py_INCREF(value); /* what is called may take it out of the sample */
     PyObject *view = PyObject_CallFunctionObjArgs(host, value, NULL);
     Py_DECREF(value);
-    if (view && is_array(view) && fits(f, (array_object *)view)) {
+    if (view && is_array(view) && fits(f, (array_object *)view) && !in_ring(w, (array_object *)view)) {
         out->array = (array_object *)view;
         return true;
     }
@@ -709,18 +715,12 @@ static bool look_elsewhere(const field *f, PyObject *value, source *out) {
     return false;
 }
 
-/* Whether the array is a part of the ring: one that was claimed earlier. */
-static inline bool in_ring(const writer_object *w, const array_object *a) {
-    const producer *p = &w->producer->p;
-    return (uintptr_t)a->data - (uintptr_t)p->base < DATA_OFFSET + p->capacity;
-}
-
 /* Whether the value is what the field takes without converting. */
 static inline bool look(const writer_object *w, const field *f, PyObject *value, source *out) {
     PyTypeObject *type = Py_TYPE(value);
     if ((PyObject *)type == ndarray_type) {
         array_object *a = (array_object *)value;
-        if (!fits(f, a) || (!(a->flags & C_CONTIGUOUS) && in_ring(w, a))) return false;
+        if (!fits(f, a) || in_ring(w, a)) return false;
         Py_INCREF(value);
         out->array = (array_object *)value;
         return true;
@@ -741,7 +741,7 @@ static inline bool look(const writer_object *w, const field *f, PyObject *value,
         out->number.b = value == Py_True;
         return true;
     }
-    return look_elsewhere(f, value, out);
+    return look_elsewhere(w, f, value, out);
 }
 
 /* Look at every field of the sample; false, and nothing happened, if one is not ordinary. There may be an exception. */
@@ -767,9 +767,9 @@ static inline void put(const field *f, const source *s, uint8_t *to) {
     if (!s->array) {
         memcpy(to, &s->number, f->item_bytes);
     } else if (s->array->flags & C_CONTIGUOUS) {
-        memmove(to, s->array->data, f->bytes); /* it may be the ring's own, see in_ring */
+        copy_contiguous(to, s->array->data, f->bytes);
     } else if (f->bytes) {
-        copy_strided(to, s->array->data, f->nd, f->shape, s->array->strides, f->item_bytes);
+        copy_strided(to, s->array->data, f->nd, f->shape, s->array->strides, f->item_bytes, f->bytes);
     }
 }
 
@@ -957,9 +957,14 @@ static PyObject *writer_claim(PyObject *self, PyObject *const *args, Py_ssize_t 
     return (PyObject *)c;
 }
 
-/* What was reserved is given back, and the writer is free again. */
-static void claim_drop(claim_object *c) {
+/* Give a reservation back. */
+static void unclaim(claim_object *c) {
     c->reserved = false;
+    if (c->writer->state == FORKED) return; /* not this process's */
+    if (c->writer->state != BUSY) {         /* let go of by this very thread, inside the block */
+        leave(c->writer);
+        return;
+    }
     resync(&c->writer->producer->p);
     c->writer->state = IDLE;
     leave(c->writer);
@@ -967,7 +972,7 @@ static void claim_drop(claim_object *c) {
 
 static void claim_dealloc(PyObject *self) {
     claim_object *c = (claim_object *)self;
-    if (c->reserved && c->writer->state == BUSY) claim_drop(c); /* entered, never left */
+    if (c->reserved) unclaim(c); /* entered by hand, and never left */
     Py_CLEAR(c->writer);
     Py_CLEAR(c->t);
     Py_CLEAR(c->step);
@@ -999,7 +1004,7 @@ static PyObject *claim_enter(PyObject *self, PyObject *unused) {
             PyObject *offset = PyLong_FromUnsignedLongLong(c->writer->producer->p.offset);
             PyObject *view = offset ? PyObject_CallMethodObjArgs(w, str_view, offset, NULL) : NULL;
             Py_XDECREF(offset);
-            if (!view) claim_drop(c);
+            if (!view) unclaim(c);
             return view;
         }
         leave(c->writer);
@@ -1021,23 +1026,22 @@ static PyObject *claim_exit(PyObject *self, PyObject *args) {
     PyObject *error = PyTuple_GetItem(args, 0);
     if (!error) return NULL;
     if (!c->reserved) Py_RETURN_FALSE;
-    c->reserved = false;
+    if (error != Py_None) {
+        unclaim(c);
+        Py_RETURN_FALSE;
+    }
     if (w->state != BUSY) { /* the process was forked inside the block: this is the child, the ring the parent's */
-        PyObject *nothing[2] = {c->t ? c->t : Py_None, c->step ? c->step : Py_None};
-        if (w->state != FORKED) leave(w); /* let go of by this very thread, inside the block */
-        if (error != Py_None) Py_RETURN_FALSE;
+        unclaim(c);
+        PyObject *nothing[2] = {Py_None, Py_None};
         PyObject *refused = call_method((PyObject *)w, str_claim_any, nothing, 2, NULL);
         PyObject *entered = refused ? PyObject_CallMethodObjArgs(refused, str_enter, NULL) : NULL; /* raises */
         Py_XDECREF(refused);
         return entered;
     }
+    c->reserved = false;
     producer_object *o = w->producer;
-    if (error == Py_None) {
-        publish(&o->p, w->size, w->payload_bytes, c->at, c->number, c->mono_ns);
-        w->payload_bytes_total += w->payload_bytes;
-    } else {
-        resync(&o->p);
-    }
+    publish(&o->p, w->size, w->payload_bytes, c->at, c->number, c->mono_ns);
+    w->payload_bytes_total += w->payload_bytes;
     w->state = IDLE;
     leave(w);
     if (ring_bell(o) < 0) return NULL;

@@ -377,6 +377,8 @@ class RingConsumer(ConsumerWords):
             The word went backwards, is not aligned, or runs more than a lap ahead.
         """
         head = self._words[_HEAD]
+        if _FENCE is not None:  # before what it says is published is looked at
+            _FENCE()
         if not (self._head <= head <= self.free_position + self.capacity_bytes) or head % layout.ALIGN_BYTES:
             raise impossible_head(head, self._head, self.free_position, self.capacity_bytes)
         self._head = head
@@ -385,6 +387,8 @@ class RingConsumer(ConsumerWords):
     def free(self, position: int) -> None:
         """Let the producer overwrite everything before ``position``."""
         self.free_position = position
+        if _FENCE is not None:  # behind the last look at what is freed
+            _FENCE()
         self._words[_FREE] = position
 
     def sleep(self, wait: Callable[[float], object], timeout_s: float) -> None:

@@ -44,6 +44,7 @@ def check_all(directory: Path) -> Iterator[Finding]:
     daemon = look_for_daemon()
     yield check_daemon(daemon)
     yield check_versions(__version__, recd_client.version.__version__)
+    yield check_backend()
     yield check_runtime_dir(runtime_dir())
     yield check_index(session_index_dir())
     yield check_socket(daemon)
@@ -86,6 +87,23 @@ def check_versions(own: str, client: str) -> Finding:
         PROBLEM,
         f"recd {own} is installed with recd-client {client}",
         f"install matching ones: pip install --upgrade recd recd-client=={'.'.join(own.split('.')[:2])}.*",
+    )
+
+
+def check_backend() -> Finding:
+    """Whether the C extension is there, with which a write costs a tenth."""
+    from recd_client.native import BACKEND
+
+    name = "backend"
+    if BACKEND == "native":
+        return Finding(name, OK, "native: samples are written by C code")
+    if os.environ.get("RECD_BACKEND") == BACKEND:
+        return Finding(name, OK, "pure Python, as RECD_BACKEND says")
+    return Finding(
+        name,
+        WARN,
+        "pure Python: a write costs about 2 us instead of 0.1",
+        "install a C compiler and Python's headers (Debian, Ubuntu: gcc python3-dev), then recd-client anew",
     )
 
 

@@ -70,6 +70,7 @@ def test_every_check_runs_here_and_leaves_nothing(runtime: Path, tmp_path: Path)
     assert [f.check for f in findings] == [
         "daemon",
         "versions",
+        "backend",
         "runtime directory",
         "session index",
         "socket",
@@ -103,6 +104,18 @@ def test_every_check_runs_here_and_leaves_nothing(runtime: Path, tmp_path: Path)
 def test_a_daemon_that_is_deaf_or_of_another_version_is_seen(daemon: Daemon, level: str) -> None:
     """No daemon is fine, an old one is worth a restart, one that does not answer is a problem."""
     assert checks.check_daemon(daemon).level == level
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "level"), [("native", "", OK), ("python", "", WARN), ("python", "python", OK)]
+)
+def test_a_slow_backend_that_nobody_asked_for_is_seen(
+    monkeypatch: pytest.MonkeyPatch, backend: str, wanted: str, level: str
+) -> None:
+    """Pure Python is worth a warning with what to install, unless the environment asks for it."""
+    monkeypatch.setattr("recd_client.native.BACKEND", backend)
+    monkeypatch.setenv("RECD_BACKEND", wanted)
+    assert checks.check_backend().level == level
 
 
 @pytest.mark.parametrize(("mode", "level"), [(0o700, OK), (0o755, WARN), (0o777, PROBLEM)])
