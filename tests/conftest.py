@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from backends import EACH, EACH_PAIR, Backend, Ends, backend, ends_of
+from recd_client import native
 from recd_client.control import Caller
 from recd_client.errors import DaemonNotRunningError
 from recd_client.shm import PREFIX, SHM_DIR, runtime_tag
@@ -31,11 +33,17 @@ MAY_STAY = {"recd.lock", "daemon.log"}
 REQUIRED = {name for name in os.environ.get("RECD_REQUIRE", "").split(",") if name}
 
 
+def _is_there(name: str) -> bool:
+    if name == "native":  # the ring's C extension, built and believed
+        return native.extension is not None
+    return importlib.util.find_spec(name) is not None or shutil.which(name) is not None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose optional parts are missing; fail it where they are required."""
     for marker in item.iter_markers("requires"):
         for name in marker.args:
-            if importlib.util.find_spec(name) is None and shutil.which(name) is None:
+            if not _is_there(name):
                 if name in REQUIRED:
                     pytest.fail(f"{name} is missing and RECD_REQUIRE asks for it", pytrace=False)
                 pytest.skip(f"needs {name}")
@@ -52,6 +60,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped itself; say what it needs with @pytest.mark.requires(...)"
     return report
+
+
+# --- the two backends ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", params=EACH_PAIR)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Both ends of a ring, in each combination of backends."""
+    return ends_of(*request.param)
+
+
+@pytest.fixture(scope="session", params=EACH)
+def each(request: pytest.FixtureRequest) -> Backend:
+    """Each backend."""
+    return backend(request.param)
 
 
 # --- a daemon's surroundings --------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """A producer in a process of its own: ``ring_program.py RING DOORBELL COUNT FIXED POLICY`` writes a pattern.
 
-Run by path, so it imports what the tests import. Sample ``n`` is a counter that goes on across samples, so
+Run by path, so it imports what the tests import; RECD_BACKEND says which producer it is. Sample ``n`` is a counter that goes on across samples, so
 that a reader recognises each byte; its length is FIXED words, or varies with ``n`` when that is 0.
 """
 
@@ -10,7 +10,7 @@ import os
 import sys
 
 from recd_client import layout
-from recd_client.ring import RingProducer
+from recd_client.backend import RingProducer
 from recd_client.shm import Doorbell, Segment
 
 LARGEST_WORDS = 61

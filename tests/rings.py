@@ -104,12 +104,6 @@ def new_memory(capacity_bytes: int = MIN_CAPACITY, **geometry: object) -> bytear
     return memory
 
 
-def new_pair(capacity_bytes: int = MIN_CAPACITY) -> tuple[RingProducer, RingConsumer]:
-    """Both ends of a new ring."""
-    memory = new_memory(capacity_bytes)
-    return RingProducer(memory), RingConsumer(memory)
-
-
 def payload_of(seq: int, size: int) -> bytes:
     """A payload that tells its number all over."""
     return (seq.to_bytes(8, "little") * (size // 8 + 1))[:size]

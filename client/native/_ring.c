@@ -624,14 +624,14 @@ static PyObject *writer_set_up(PyObject *self, PyObject *args) {
                           &payload_bytes, &plain))
         return NULL;
     Py_ssize_t n = PyTuple_Size(fields);
-    w->ready = plain && n > 0 && n <= MAX_FIELDS && PyObject_TypeCheck(clock, times_type) &&
-               (gate == Py_None || PyObject_TypeCheck(gate, gate_type));
+    int ready = plain && n > 0 && n <= MAX_FIELDS && PyObject_TypeCheck(clock, times_type) &&
+                (gate == Py_None || PyObject_TypeCheck(gate, gate_type));
     Py_INCREF(producer);
     w->producer = (producer_object *)producer;
     w->payload_bytes = payload_bytes;
     w->size = record_bytes(payload_bytes);
     w->bare = bare;
-    if (w->ready) {
+    if (ready) {
         Py_INCREF(clock);
         w->times = (times_object *)clock;
         if (gate != Py_None) {
@@ -645,6 +645,7 @@ static PyObject *writer_set_up(PyObject *self, PyObject *args) {
         for (Py_ssize_t i = 0; i < n; i++)
             if (read_field(PyTuple_GetItem(fields, i), &w->fields[i]) < 0) return NULL;
     }
+    w->ready = ready;
     Py_RETURN_NONE;
 }
 
@@ -693,28 +694,33 @@ static inline bool fits(const field *f, const array_object *a) {
     return true;
 }
 
-/* An array of another library, whose memory numpy can look at. */
-static bool look_elsewhere(const field *f, PyObject *value, source *out) {
-    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value)), *view = NULL;
-    if (host) {
-        Py_INCREF(value); /* what is called may take it out of the sample */
-        view = PyObject_CallFunctionObjArgs(host, value, NULL);
-        Py_DECREF(value);
-    }
-    if (view && is_array(view) && fits(f, (array_object *)view)) {
+/* Whether the array is a part of the ring, claimed earlier: where it is copied to may overlap it. */
+static inline bool in_ring(const writer_object *w, const array_object *a) {
+    const producer *p = &w->producer->p;
+    return (uintptr_t)a->data - (uintptr_t)p->base < DATA_OFFSET + p->capacity;
+}
+
+/* An array of another library, whose memory numpy can look at. False may come with an exception. */
+static bool look_elsewhere(const writer_object *w, const field *f, PyObject *value, source *out) {
+    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
+    if (!host) return false;
+    Py_INCREF(value); /* what is called may take it out of the sample */
+    PyObject *view = PyObject_CallFunctionObjArgs(host, value, NULL);
+    Py_DECREF(value);
+    if (view && is_array(view) && fits(f, (array_object *)view) && !in_ring(w, (array_object *)view)) {
         out->array = (array_object *)view;
         return true;
     }
-    PyErr_Clear(); /* write_any says what is wrong with it */
     Py_XDECREF(view);
     return false;
 }
 
 /* Whether the value is what the field takes without converting. */
-static inline bool look(const field *f, PyObject *value, source *out) {
+static inline bool look(const writer_object *w, const field *f, PyObject *value, source *out) {
     PyTypeObject *type = Py_TYPE(value);
     if ((PyObject *)type == ndarray_type) {
-        if (!fits(f, (array_object *)value)) return false;
+        array_object *a = (array_object *)value;
+        if (!fits(f, a) || in_ring(w, a)) return false;
         Py_INCREF(value);
         out->array = (array_object *)value;
         return true;
@@ -735,13 +741,13 @@ static inline bool look(const field *f, PyObject *value, source *out) {
         out->number.b = value == Py_True;
         return true;
     }
-    return look_elsewhere(f, value, out);
+    return look_elsewhere(w, f, value, out);
 }
 
-/* Look at every field of the sample; false, and nothing happened, if one is not ordinary. */
+/* Look at every field of the sample; false, and nothing happened, if one is not ordinary. There may be an exception. */
 static bool look_at(writer_object *w, PyObject *sample, source *out) {
     field *f = w->fields;
-    if (w->bare) return look(f, sample, out);
+    if (w->bare) return look(w, f, sample, out);
     if (!PyDict_CheckExact(sample) || PyDict_Size(sample) != w->n_fields) return false;
     Py_ssize_t i = 0, at = 0;
     PyObject *key, *value;
@@ -749,11 +755,10 @@ static bool look_at(writer_object *w, PyObject *sample, source *out) {
     /* Mostly the same keys in the same order as in the first sample: then no key is looked up. */
     for (; i < w->n_fields; i++) {
         if (!PyDict_Next(sample, &at, &key, &value) || key != f[i].name) value = PyDict_GetItemWithError(sample, f[i].name);
-        if (!value || !look(&f[i], value, &out[i])) break;
+        if (!value || !look(w, &f[i], value, &out[i])) break;
     }
     END_EXCLUSIVE()
     if (i == w->n_fields) return true;
-    PyErr_Clear(); /* a key that cannot be compared; write_any says so */
     let_go(out, i);
     return false;
 }
@@ -848,7 +853,14 @@ static int write_looked_at(writer_object *w, const source *sources, PyObject *t,
 
 static int write_ordinary(writer_object *w, PyObject *data, PyObject *t, PyObject *step) {
     source sources[MAX_FIELDS];
-    if (!w->ready || !look_at(w, data, sources)) return NOT_ORDINARY;
+    if (!w->ready) return NOT_ORDINARY;
+    if (!look_at(w, data, sources)) {
+        if (!PyErr_Occurred()) return NOT_ORDINARY;
+        /* a value that cannot be read, a key that cannot be compared: write_any says so; but Ctrl-C stays */
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) return FAILED;
+        PyErr_Clear();
+        return NOT_ORDINARY;
+    }
     int outcome = write_looked_at(w, sources, t, step);
     let_go(sources, w->n_fields);
     return outcome;
@@ -948,7 +960,11 @@ static PyObject *writer_claim(PyObject *self, PyObject *const *args, Py_ssize_t 
 /* Give a reservation back. */
 static void unclaim(claim_object *c) {
     c->reserved = false;
-    if (c->writer->state != BUSY) return; /* forked: not this process's */
+    if (c->writer->state == FORKED) return; /* not this process's */
+    if (c->writer->state != BUSY) {         /* let go of by this very thread, inside the block */
+        leave(c->writer);
+        return;
+    }
     resync(&c->writer->producer->p);
     c->writer->state = IDLE;
     leave(c->writer);
@@ -1007,19 +1023,22 @@ static PyObject *claim_exit(PyObject *self, PyObject *args) {
         return result;
     }
     writer_object *w = c->writer;
+    PyObject *error = PyTuple_GetItem(args, 0);
+    if (!error) return NULL;
     if (!c->reserved) Py_RETURN_FALSE;
-    if (PyTuple_GetItem(args, 0) != Py_None) {
+    if (error != Py_None) {
         unclaim(c);
         Py_RETURN_FALSE;
     }
-    c->reserved = false;
     if (w->state != BUSY) { /* the process was forked inside the block: this is the child, the ring the parent's */
+        unclaim(c);
         PyObject *nothing[2] = {Py_None, Py_None};
         PyObject *refused = call_method((PyObject *)w, str_claim_any, nothing, 2, NULL);
         PyObject *entered = refused ? PyObject_CallMethodObjArgs(refused, str_enter, NULL) : NULL; /* raises */
         Py_XDECREF(refused);
         return entered;
     }
+    c->reserved = false;
     producer_object *o = w->producer;
     publish(&o->p, w->size, w->payload_bytes, c->at, c->number, c->mono_ns);
     w->payload_bytes_total += w->payload_bytes;

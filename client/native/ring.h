@@ -211,6 +211,7 @@ static bool make_room(producer *p, uint64_t size, uint64_t reserve) {
     if (reserve && p->pending)
         loss = record_bytes((uint64_t)__builtin_popcount(p->pending) * LOSS_ENTRY_BYTES);
     uint64_t need = loss + size, left = capacity - p->head % capacity, pad = need > left ? left : 0;
+    p->offset = DATA_OFFSET + p->head % capacity; /* a sample that filled the lap left it at the lap's end */
     if (p->head + pad + need + reserve > free_pos + capacity) {
         wake(p);
         return false;

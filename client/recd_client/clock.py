@@ -135,7 +135,9 @@ class PythonGate:
         half_step = 0.5 * min(self._dt or t - last, self._period_s)
         if t + half_step < self._next - 1e-9 * self._period_s:  # the rounding of sums of dt
             return False
-        points = math.floor((t + half_step - self._start) / self._period_s + 1e-9)
+        points = (t + half_step - self._start) / self._period_s + 1e-9
+        if points < math.inf:  # else it is beyond what a float counts, and so is the next point
+            points = math.floor(points)
         self._next = self._start + (points + 1) * self._period_s
         return True
 

@@ -32,7 +32,7 @@ _CHOICES: Final = ("", "native", "python")
 def _disagreement() -> str:
     """Why the extension cannot be used; "" if it can."""
     of_layout = {**layout.PRODUCER, **layout.CONSUMER, **vars(layout)}
-    wrong = [name for name, value in extension.LAYOUT.items() if of_layout[name] != value]
+    wrong = [name for name, value in extension.LAYOUT.items() if of_layout.get(name) != value]
     if wrong:
         return f"it was built for another layout of the ring ({', '.join(wrong)})"
     whole = np.arange(24, dtype="<f8").reshape(2, 3, 4)

@@ -7,10 +7,16 @@ from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
+from backends import Ends
 from recd_client import layout, records
-from recd_client.ring import RingConsumer, RingProducer
 from rings import (
     CAUSES,
     CLOSE,
@@ -73,11 +79,15 @@ class Model:
 class RingMachine(RuleBasedStateMachine):
     """A producer and a consumer that may die, on one ring, beside a list."""
 
+    def __init__(self, ends: Ends) -> None:
+        super().__init__()
+        self.ends = ends
+
     @initialize(lines=st.integers(0, 64), fixed=st.none() | st.integers(0, 500), begin=st.integers(0, 600))
     def open(self, lines: int, fixed: int | None, begin: int) -> None:
         self.memory = new_memory(MIN_CAPACITY + 64 * lines)
-        self.producer = RingProducer(self.memory)
-        self.consumer = RingConsumer(self.memory)
+        self.producer = self.ends.producer(self.memory)
+        self.consumer = self.ends.consumer(self.memory)
         self.fixed = fixed
         self.model = Model()
         self.clock = 0
@@ -230,7 +240,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def die(self) -> None:
         """The consumer dies; its successor goes on at the last place that was safe."""
-        self.consumer = RingConsumer(self.memory, self.consumer.free_position)
+        self.consumer = self.ends.consumer(self.memory, self.consumer.free_position)
         self.read = self.freed
         self.not_free.clear()
 
@@ -262,8 +272,7 @@ class RingMachine(RuleBasedStateMachine):
         assert self.read == len(self.model.records)
 
 
-TestRing = RingMachine.TestCase
-TestRing.settings = settings(deadline=None, max_examples=80, stateful_step_count=50)
-TestRing.__doc__ = (
-    "Order is kept, nothing comes twice, and attempts are what was published plus what was lost."
-)
+def test_the_ring_is_a_list(ends: Ends) -> None:
+    """Order is kept, nothing comes twice, and attempts are what was published plus what was lost."""
+    how_long = settings(deadline=None, max_examples=80, stateful_step_count=50)
+    run_state_machine_as_test(lambda: RingMachine(ends), settings=how_long)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
+from backends import EACH_PAIR, backend
 from recd_client import layout, records
-from recd_client.ring import RingConsumer
 from recd_client.shm import Doorbell, Segment
 from ring_program import words_of
 from rings import MIN_CAPACITY, closing, losses, padded
@@ -23,15 +24,20 @@ PROGRAM = Path(__file__).parents[1] / "ring_program.py"
 #: Words of a fixed sample: 256-byte records, so that the smallest ring holds 48.
 FIXED = 20
 
+#: Of the backends of producer and consumer.
+Names = tuple[str, str]
+with_each = pytest.mark.parametrize("ends", EACH_PAIR)
+
 
 class Reader:
     """Reads a ring as a worker does, and checks every sample against the pattern."""
 
     def __init__(
-        self, segment: Segment, bell: Doorbell, producer: subprocess.Popen[bytes], fixed: int
+        self, segment: Segment, bell: Doorbell, producer: subprocess.Popen[bytes], fixed: int, ends: Names
     ) -> None:
         self.segment = segment
-        self.ring = RingConsumer(segment.memory)
+        self._make = backend(ends[1]).RingConsumer
+        self.ring = self._make(segment.memory)
         self.bell = bell
         self.producer = producer
         self.fixed = fixed
@@ -54,7 +60,7 @@ class Reader:
         """Die, and let another consumer go on."""
         position = self.ring.free_position
         self.ring.release()
-        self.ring = RingConsumer(self.segment.memory, position)
+        self.ring = self._make(self.segment.memory, position)
 
     def _read_what_there_is(self) -> bool:
         ring, head = self.ring, self.ring.head()
@@ -101,14 +107,14 @@ class Reader:
 
 
 @contextmanager
-def reading(count: int, fixed: int, policy: str) -> Iterator[Reader]:
+def reading(ends: Names, count: int, fixed: int, policy: str) -> Iterator[Reader]:
     """A ring with a producer process on it; afterwards nothing is left of them."""
     name = f"/recd-test-{uuid4().hex}"
     segment, bell = Segment.create(name, MIN_CAPACITY, {}), Doorbell(name, create=True)
     try:
         command = [sys.executable, str(PROGRAM), name, name, str(count), str(fixed), policy]
-        with subprocess.Popen(command) as producer:
-            reader = Reader(segment, bell, producer, fixed)
+        with subprocess.Popen(command, env={**os.environ, "RECD_BACKEND": ends[0]}) as producer:
+            reader = Reader(segment, bell, producer, fixed, ends)
             try:
                 yield reader
             finally:
@@ -121,30 +127,33 @@ def reading(count: int, fixed: int, policy: str) -> Iterator[Reader]:
         bell.close()
 
 
+@with_each
 @pytest.mark.parametrize("fixed", [FIXED, 0], ids=["fixed", "varying"])
-def test_fifty_thousand_records_arrive_whole_and_in_order(fixed: int) -> None:
+def test_fifty_thousand_records_arrive_whole_and_in_order(ends: Names, fixed: int) -> None:
     """A producer that waits for room loses nothing: every byte of every sample arrives."""
-    with reading(50_000, fixed, "wait") as r:
+    with reading(ends, 50_000, fixed, "wait") as r:
         r.read()
         assert r.closed
         assert (r.samples, r.lost) == (50_000, 0)
         assert r.ring.position > 500 * MIN_CAPACITY
 
 
+@with_each
 @pytest.mark.parametrize("fixed", [FIXED, 0], ids=["fixed", "varying"])
-def test_a_dropping_producer_and_its_reader_agree_on_every_number(fixed: int) -> None:
+def test_a_dropping_producer_and_its_reader_agree_on_every_number(ends: Names, fixed: int) -> None:
     """A producer that never waits loses samples; each number is delivered or told as lost, in order."""
-    with reading(50_000, fixed, "drop") as r:
+    with reading(ends, 50_000, fixed, "drop") as r:
         r.read()
         assert r.closed
         assert r.samples + r.lost == r.next_seq == r.ring.word("next_seq") == 50_000
         assert r.lost == r.ring.word("lost_full_count")
 
 
-def test_a_killed_producer_leaves_only_whole_records() -> None:
+@with_each
+def test_a_killed_producer_leaves_only_whole_records(ends: Names) -> None:
     """SIGKILL in the middle of writing: all records are whole, and at most one attempt is in flight."""
     for wanted in (1, 500, 1000):
-        with reading(10**9, FIXED, "wait") as r:
+        with reading(ends, 10**9, FIXED, "wait") as r:
             r.read(until_samples=wanted)
             r.producer.send_signal(signal.SIGKILL)
             r.producer.wait()
@@ -154,9 +163,10 @@ def test_a_killed_producer_leaves_only_whole_records() -> None:
             assert r.ring.word("next_seq") - r.samples in (0, 1)
 
 
-def test_a_reader_that_dies_is_succeeded_without_a_gap() -> None:
+@with_each
+def test_a_reader_that_dies_is_succeeded_without_a_gap(ends: Names) -> None:
     """Each successor goes on at the last position that was freed, and misses and repeats nothing."""
-    with reading(20_000, FIXED, "wait") as r:
+    with reading(ends, 20_000, FIXED, "wait") as r:
         for wanted in range(1000, 20_000, 1000):
             r.read(until_samples=wanted)
             r.succeed()

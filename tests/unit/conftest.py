@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from backends import Backend
 from fake_daemon import FakeDaemon
-from recd_client import DataLossWarning, Recorder
+from recd_client import DataLossWarning, Recorder, attachment
 
 
 @pytest.fixture
@@ -28,3 +29,11 @@ def rec(daemon: FakeDaemon) -> Iterator[Recorder]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataLossWarning)  # of losses that the test brought about
         recorder.close(timeout=5)
+
+
+@pytest.fixture
+def each_writer(each: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """The recorder's streams write through this backend, once through each."""
+    for name in ("RingProducer", "Writer", "Gate"):
+        monkeypatch.setattr(attachment, name, getattr(each, name))
+    return each

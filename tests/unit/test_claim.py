@@ -20,6 +20,8 @@ from recd_client.errors import (
 )
 from support import exit_code_of_child
 
+pytestmark = pytest.mark.usefixtures("each_writer")
+
 # --- interruptions -----------------------------------------------------------------------------------------
 
 

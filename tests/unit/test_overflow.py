@@ -15,6 +15,8 @@ from recd_client.errors import (
 )
 from support import wait_until
 
+pytestmark = pytest.mark.usefixtures("each_writer")
+
 
 def test_every_loss_is_counted_and_told(rec: Recorder, daemon: FakeDaemon) -> None:
     """Attempts are what arrived and what was lost; the gap is told before the next sample, exactly."""

@@ -22,6 +22,8 @@ from recd_client.errors import (
     OptionError,
 )
 
+pytestmark = pytest.mark.usefixtures("each_writer")
+
 IMAGE = np.zeros((32, 48, 3), np.uint8)
 
 

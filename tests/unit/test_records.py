@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
 
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd_client import layout, records
+from backends import EACH
+from recd_client import layout, native, records
 from recd_client.errors import RingDamagedError
 from rings import CLOSE, DATA, LOSS, MARK, PAD, Record, padded, parse, payload_of, record
 
@@ -24,6 +25,14 @@ LOSSES = bytes(layout.LOSS_ENTRY.size)
 ENDING = bytes(layout.CLOSE_PREFIX.size + layout.LOSS_ENTRY.size)
 
 Item = records.Run | records.Control
+
+
+@pytest.fixture(scope="module", params=EACH, autouse=True)
+def prover(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Everything here holds for the runs that numpy proves and for those that C proves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "extension", native.extension if request.param == "native" else None)
+        yield request.param
 
 
 def build(items: Iterable[tuple[int, int, bytes]], position: int = START) -> bytes:
@@ -332,6 +341,42 @@ def test_a_sealed_lie_raises_nothing_but_damage(data: st.DataObject, fixed: bool
         region[at : at + 4] = zlib.crc32(region[at + 4 : at + 64]).to_bytes(4, "little")
     with suppress(RingDamagedError):
         contained(region, records.split(memoryview(region), START, STRIDE * fixed, PAYLOAD, prove=prove))
+
+
+@pytest.mark.requires("native")
+@settings(deadline=None, max_examples=500)
+@given(st.data(), st.booleans(), st.booleans())
+def test_both_provers_find_the_same_run(data: st.DataObject, prove: bool, seal: bool) -> None:
+    """However a region is damaged or lies, numpy and C agree on how many samples stand there, and which."""
+    count, begin = data.draw(st.integers(1, 200)), data.draw(st.integers(0, 2**64 - 1))
+    position = data.draw(st.sampled_from([0, START, 2**64 - 2 * STRIDE]))
+    region = bytearray(
+        b"".join(
+            record(DATA, (position + i * STRIDE) % 2**64, (begin + i) % 2**64, bytes(PAYLOAD))
+            for i in range(count)
+        )
+    )
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = STRIDE * data.draw(st.integers(0, count - 1))
+        region[at + data.draw(st.integers(0, layout.HEADER_BYTES - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        if seal:
+            region[at : at + 4] = zlib.crc32(region[at + 4 : at + 64]).to_bytes(4, "little")
+    first = STRIDE * data.draw(st.integers(0, count - 1))
+    most = data.draw(st.integers(1, count - first // STRIDE))
+    where = (memoryview(region), first, (position + first) % 2**64, most, STRIDE, PAYLOAD, prove)
+    number, seq = native.extension.run(*where)
+    expected = records.Run(first, number * STRIDE, number, STRIDE, seq) if number else None
+    assert records._run_by_numpy(*where) == expected
+
+
+@pytest.mark.requires("native")
+@pytest.mark.parametrize(
+    ("at", "most", "stride"), [(0, 4, 192), (577, 0, 192), (64, 3, 192), (0, 9, 64), (0, 1, 63), (0, 1, 0)]
+)
+def test_a_run_beyond_its_region_is_refused(at: int, most: int, stride: int) -> None:
+    """C never looks behind the memory that it was given."""
+    with pytest.raises(ValueError, match="beyond the region"):
+        native.extension.run(memoryview(bytes(3 * STRIDE - 32)), at, 0, most, stride, PAYLOAD, True)
 
 
 def test_a_length_beyond_the_region_allocates_nothing() -> None:

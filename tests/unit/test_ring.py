@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends import Ends
 from recd_client import layout
-from recd_client.ring import RingConsumer, RingProducer, read_error
+from recd_client.ring import RingProducer, read_error
 from rings import (
     CLOSE,
     DATA,
@@ -21,7 +22,6 @@ from rings import (
     closing,
     fill,
     new_memory,
-    new_pair,
     payload_of,
     published,
     put,
@@ -47,9 +47,9 @@ class Bell:
 # --- publishing ---------------------------------------------------------------------------------------
 
 
-def test_a_record_arrives_as_it_was_published() -> None:
+def test_a_record_arrives_as_it_was_published(ends: Ends) -> None:
     """Every word of the header and every byte of the payload reach the consumer."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     assert put(producer, b"first", 0.5, 7, 11)
     assert put(producer, b"second" * 100, math.inf, -(2**63), 2**64 - 1)
     assert [(r.kind, r.seq, r.t, r.step, r.mono_ns, r.payload) for r in published(consumer)] == [
@@ -58,26 +58,26 @@ def test_a_record_arrives_as_it_was_published() -> None:
     ]
 
 
-def test_a_record_has_the_bytes_that_the_contract_draws() -> None:
+def test_a_record_has_the_bytes_that_the_contract_draws(ends: Ends) -> None:
     """The producer writes what an independent reading of ring.md writes."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     put(producer, payload_of(0, 100), 1.5, 3, 4)
     expected = record(DATA, 0, 0, payload_of(0, 100), t=1.5, step=3, mono_ns=4)
     assert bytes(consumer.data[: len(expected)]) == expected
 
 
-def test_nothing_is_seen_before_it_is_published() -> None:
+def test_nothing_is_seen_before_it_is_published(ends: Ends) -> None:
     """A reservation is announced in intent_end and invisible to the consumer until its commit."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     producer.reserve(1024)
     assert (consumer.head(), consumer.word("intent_end"), consumer.word("next_seq")) == (0, 1024, 0)
     producer.publish(1024, KIB_PAYLOAD, 0.0, 0, 0)
     assert (consumer.head(), consumer.word("intent_end"), consumer.word("next_seq")) == (1024, 1024, 1)
 
 
-def test_an_aborted_reservation_leaves_no_trace() -> None:
+def test_an_aborted_reservation_leaves_no_trace(ends: Ends) -> None:
     """An abort takes no number and no room: the next record stands where the aborted one would have."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     offset = producer.reserve(1024)
     producer.abort()
     assert (consumer.word("intent_end"), consumer.word("next_seq")) == (0, 0)
@@ -86,9 +86,9 @@ def test_an_aborted_reservation_leaves_no_trace() -> None:
     assert [(r.position, r.seq) for r in published(consumer)] == [(0, 0)]
 
 
-def test_after_an_exception_the_words_are_believed() -> None:
+def test_after_an_exception_the_words_are_believed(ends: Ends) -> None:
     """Made whole, a producer goes on at the published head, whatever it was about to write."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     put(producer, b"before")
     producer.reserve(1024)
     producer.resync()
@@ -100,9 +100,9 @@ def test_after_an_exception_the_words_are_believed() -> None:
     ]
 
 
-def test_reading_frees_nothing_and_freeing_is_what_makes_room() -> None:
+def test_reading_frees_nothing_and_freeing_is_what_makes_room(ends: Ends) -> None:
     """The read position and the free position are two things."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     fill(producer)
     published(consumer)
     assert producer.reserve(1024) == -1
@@ -110,9 +110,9 @@ def test_reading_frees_nothing_and_freeing_is_what_makes_room() -> None:
     assert producer.reserve(1024) >= 0
 
 
-def test_a_record_at_the_end_of_a_lap_may_fill_it_exactly() -> None:
+def test_a_record_at_the_end_of_a_lap_may_fill_it_exactly(ends: Ends) -> None:
     """A record that just fits before the end needs no padding, and the next begins the next lap."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     for lap in range(4):
         for i in range(16):
             assert put(producer, payload_of(i, KIB_PAYLOAD))
@@ -120,9 +120,9 @@ def test_a_record_at_the_end_of_a_lap_may_fill_it_exactly() -> None:
             assert found.position == lap * MIN_CAPACITY + i * 1024
 
 
-def test_padding_fills_the_end_of_a_lap() -> None:
+def test_padding_fills_the_end_of_a_lap(ends: Ends) -> None:
     """A record that does not fit before the end is preceded by a PAD up to the end, never split."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     for _ in range(11):
         put(producer, bytes(KIB_PAYLOAD))
     taken(consumer)
@@ -141,9 +141,9 @@ def test_padding_fills_the_end_of_a_lap() -> None:
     lines=st.integers(MIN_CAPACITY // 64, MIN_CAPACITY // 64 + 100),
     sizes=st.lists(st.integers(0, 100_000), min_size=1, max_size=8),
 )
-def test_any_capacity_carries_any_size_up_to_its_largest(lines: int, sizes: list[int]) -> None:
+def test_any_capacity_carries_any_size_up_to_its_largest(ends: Ends, lines: int, sizes: list[int]) -> None:
     """Whatever the capacity and the mix of sizes, an empty ring takes every record whole, lap after lap."""
-    producer, consumer = new_pair(64 * lines)
+    producer, consumer = ends.pair(64 * lines)
     largest = producer.max_record_bytes - layout.HEADER_BYTES
     sizes = [0, largest, *(min(size, largest) for size in sizes)]
     for seq in range(10 * len(sizes)):
@@ -156,36 +156,36 @@ def test_any_capacity_carries_any_size_up_to_its_largest(lines: int, sizes: list
         consumer.free(consumer.position)
 
 
-def test_a_later_producer_goes_on_where_the_words_stand() -> None:
+def test_a_later_producer_goes_on_where_the_words_stand(ends: Ends) -> None:
     """A second handle on the same memory continues positions and numbers."""
     memory = new_memory()
-    first = RingProducer(memory)
+    first = ends.producer(memory)
     put(first, b"a")
     first.release()
-    put(RingProducer(memory), b"b")
-    assert [(r.position, r.seq, r.payload) for r in published(RingConsumer(memory))] == [
+    put(ends.producer(memory), b"b")
+    assert [(r.position, r.seq, r.payload) for r in published(ends.consumer(memory))] == [
         (0, 0, b"a"),
         (128, 1, b"b"),
     ]
 
 
-def test_a_consumer_may_begin_behind_what_is_safe() -> None:
+def test_a_consumer_may_begin_behind_what_is_safe(ends: Ends) -> None:
     """A successor that is told where its predecessor's work ends reads exactly the rest."""
     memory = new_memory()
-    producer, first = RingProducer(memory), RingConsumer(memory)
+    producer, first = ends.producer(memory), ends.consumer(memory)
     for seq in range(5):
         put(producer, payload_of(seq, 100))
     position = [r.position for r in published(first)][3]
-    assert [r.seq for r in published(RingConsumer(memory, position))] == [3, 4]
+    assert [r.seq for r in published(ends.consumer(memory, position))] == [3, 4]
 
 
 # --- full ---------------------------------------------------------------------------------------------
 
 
-def test_a_full_ring_refuses_and_changes_nothing_that_is_read() -> None:
+def test_a_full_ring_refuses_and_changes_nothing_that_is_read(ends: Ends) -> None:
     """Refused, the producer leaves head, intent and data as they are, until memory is freed."""
     memory = new_memory()
-    producer, consumer = RingProducer(memory), RingConsumer(memory)
+    producer, consumer = ends.producer(memory), ends.consumer(memory)
     fill(producer, KIB_PAYLOAD)
     before = bytes(memory)
     assert producer.reserve(1024) == -1
@@ -195,9 +195,9 @@ def test_a_full_ring_refuses_and_changes_nothing_that_is_read() -> None:
     assert producer.reserve(128) >= 0
 
 
-def test_samples_never_use_the_reserve() -> None:
+def test_samples_never_use_the_reserve(ends: Ends) -> None:
     """However full of samples, a ring keeps the reserve free for losses, marks and the close."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     assert fill(producer, KIB_PAYLOAD) == (MIN_CAPACITY - RESERVE) // 1024
     assert consumer.head() <= MIN_CAPACITY - RESERVE
     assert producer.mark("still here", {}, 0.0, 0, 0)
@@ -211,11 +211,10 @@ def test_samples_never_use_the_reserve() -> None:
     label=st.integers(0, layout.MAX_MARK_BYTES - 25),
     causes=st.sets(st.sampled_from(layout.CAUSES)),
 )
-def test_the_close_fits_into_a_ring_full_of_samples_losses_and_marks(
-    start: int, payload: int, label: int, causes: set[str]
+def test_the_close_fits_into_a_ring_full_of_samples_losses_and_marks(ends: Ends, start: int, payload: int, label: int, causes: set[str]
 ) -> None:
     """Wherever the lap ends, marks stop in time for the close to find room, with all its losses."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     for _ in range(start):  # 64-byte records move the place where the lap ends
         put(producer, b"")
         taken(consumer)
@@ -237,10 +236,10 @@ def test_the_close_fits_into_a_ring_full_of_samples_losses_and_marks(
 # --- waking up ----------------------------------------------------------------------------------------
 
 
-def test_nobody_rings_for_a_consumer_that_is_awake() -> None:
+def test_nobody_rings_for_a_consumer_that_is_awake(ends: Ends) -> None:
     """Up to half full, samples and marks for a consumer that polls cost no doorbell."""
     memory, bell = new_memory(), Bell()
-    producer = RingProducer(memory, bell)
+    producer = ends.producer(memory, bell)
     for _ in range(7):
         put(producer, bytes(KIB_PAYLOAD))
     producer.mark("quiet", {}, 0.0, 0, 0)
@@ -252,10 +251,10 @@ def test_nobody_rings_for_a_consumer_that_is_awake() -> None:
     [lambda p: put(p, b""), lambda p: p.mark("m", {}, 0.0, 0, 0)],
     ids=["sample", "mark"],
 )
-def test_a_sleeper_is_woken_once(act: Callable[[RingProducer], object]) -> None:
+def test_a_sleeper_is_woken_once(ends: Ends, act: Callable[[RingProducer], object]) -> None:
     """Each announced sleep gets exactly one post, however much is published."""
     memory, bell = new_memory(), Bell()
-    producer, consumer = RingProducer(memory, bell), RingConsumer(memory)
+    producer, consumer = ends.producer(memory, bell), ends.consumer(memory)
     for sleeps in range(1, 4):
         consumer.announce_sleep()
         act(producer)
@@ -263,10 +262,10 @@ def test_a_sleeper_is_woken_once(act: Callable[[RingProducer], object]) -> None:
         assert bell.posts == sleeps
 
 
-def test_a_full_ring_wakes_a_sleeper_once() -> None:
+def test_a_full_ring_wakes_a_sleeper_once(ends: Ends) -> None:
     """A producer that only loses still wakes the consumer that could help, and only once."""
     memory, bell = new_memory(), Bell()
-    producer, consumer = RingProducer(memory, bell), RingConsumer(memory)
+    producer, consumer = ends.producer(memory, bell), ends.consumer(memory)
     fill(producer)
     consumer.announce_sleep()
     before = bell.posts
@@ -275,10 +274,10 @@ def test_a_full_ring_wakes_a_sleeper_once() -> None:
     assert bell.posts == before + 1
 
 
-def test_half_full_rings_once_until_it_has_been_drained_below() -> None:
+def test_half_full_rings_once_until_it_has_been_drained_below(ends: Ends) -> None:
     """At half full the doorbell rings although nobody said to sleep, and again only after a drain."""
     memory, bell = new_memory(), Bell()
-    producer, consumer = RingProducer(memory, bell), RingConsumer(memory)
+    producer, consumer = ends.producer(memory, bell), ends.consumer(memory)
     posts = []
     for lap in range(3):
         for _ in range(12):
@@ -288,19 +287,19 @@ def test_half_full_rings_once_until_it_has_been_drained_below() -> None:
     assert posts == 3 * [*8 * [0], *4 * [1]]
 
 
-def test_close_and_flush_always_ring() -> None:
+def test_close_and_flush_always_ring(ends: Ends) -> None:
     """The end, and whoever waits for a flush, wake the consumer in any case."""
     memory, bell = new_memory(), Bell()
-    producer = RingProducer(memory, bell)
+    producer = ends.producer(memory, bell)
     producer.ring_doorbell()
     producer.ring_doorbell()
     producer.close(0.0, 0, 0)
     assert bell.posts == 3
 
 
-def test_a_consumer_sleeps_only_if_nothing_was_published() -> None:
+def test_a_consumer_sleeps_only_if_nothing_was_published(ends: Ends) -> None:
     """It announces the sleep first and looks once more; news in between keep it awake."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     waits: list[float] = []
     consumer.head()
     consumer.sleep(waits.append, 0.05)
@@ -311,9 +310,9 @@ def test_a_consumer_sleeps_only_if_nothing_was_published() -> None:
     assert consumer.word("sleep_ticket") == 2
 
 
-def test_news_are_what_was_published_since_the_head_was_read() -> None:
+def test_news_are_what_was_published_since_the_head_was_read(ends: Ends) -> None:
     """A look that costs one load tells whether there is anything new, without trusting the word."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     assert not consumer.has_news()
     put(producer, b"")
     assert consumer.has_news()
@@ -321,10 +320,10 @@ def test_news_are_what_was_published_since_the_head_was_read() -> None:
     assert not consumer.has_news()
 
 
-def test_a_consumer_that_announces_its_sleep_behind_the_news_is_not_forgotten() -> None:
+def test_a_consumer_that_announces_its_sleep_behind_the_news_is_not_forgotten(ends: Ends) -> None:
     """A record published just before the ticket grew is seen by the second look, so no post is needed."""
     memory, bell = new_memory(), Bell()
-    producer, consumer = RingProducer(memory, bell), RingConsumer(memory)
+    producer, consumer = ends.producer(memory, bell), ends.consumer(memory)
     consumer.head()
     put(producer, b"")
     consumer.announce_sleep()
@@ -339,10 +338,10 @@ def test_a_consumer_that_announces_its_sleep_behind_the_news_is_not_forgotten() 
     ("code", "read"),
     [("", ""), ("ENOSPC", "ENOSPC"), ("x" * 55, "x" * 55), ("y" * 99, "y" * 55), ("größe", "gr??e")],
 )
-def test_the_consumer_leaves_a_short_reason(code: str, read: str) -> None:
+def test_the_consumer_leaves_a_short_reason(ends: Ends, code: str, read: str) -> None:
     """The client reads why its stream stalls; long or foreign text is cut and replaced, never spilled."""
     memory = new_memory()
-    consumer = RingConsumer(memory)
+    consumer = ends.consumer(memory)
     consumer.set_word("spooled_bytes", 77)
     consumer.set_error("something longer before")
     consumer.set_error(code)
@@ -350,19 +349,19 @@ def test_the_consumer_leaves_a_short_reason(code: str, read: str) -> None:
     assert consumer.word("spooled_bytes") == 77
 
 
-def test_what_is_published_at_the_consumers_page_is_seen_by_the_producer() -> None:
+def test_what_is_published_at_the_consumers_page_is_seen_by_the_producer(ends: Ends) -> None:
     """Durable number, epoch, state and worker reach the client by their names."""
-    producer, consumer = new_pair()
+    producer, consumer = ends.pair()
     names = [n for n in layout.CONSUMER if n not in ("error", "free_pos", "sleep_ticket")]
     for value, name in enumerate(names, 1):
         consumer.set_word(name, value)
     assert [producer.word(name) for name in names] == [*range(1, len(names) + 1)]
 
 
-def test_released_ends_let_go_of_the_memory() -> None:
+def test_released_ends_let_go_of_the_memory(ends: Ends) -> None:
     """After release nothing keeps the segment from being unmapped."""
     memory = new_memory()
-    producer, consumer = RingProducer(memory), RingConsumer(memory)
+    producer, consumer = ends.producer(memory), ends.consumer(memory)
     put(producer, b"")
     published(consumer)
     producer.release()

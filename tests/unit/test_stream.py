@@ -14,6 +14,8 @@ from recd_client.errors import (
     SchemaError,
 )
 
+pytestmark = pytest.mark.usefixtures("each_writer")
+
 Pose = namedtuple("Pose", ["pos", "quat"])
 
 

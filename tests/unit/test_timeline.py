@@ -19,6 +19,8 @@ from recd_client.errors import (
     RecordTooLargeError,
 )
 
+pytestmark = pytest.mark.usefixtures("each_writer")
+
 
 def marks(daemon: FakeDaemon, stream: str) -> list[tuple[str, Any, float, int]]:
     """The marks in a stream's ring that were not read yet: label, fields, t, step."""

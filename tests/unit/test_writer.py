@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import recd_client
+from backends import Backend
 from recd_client import layout
 from recd_client.clock import Clock
 from recd_client.errors import SchemaError
 from recd_client.records import Run, split
-from recd_client.ring import RingConsumer, RingProducer, format_segment
+from recd_client.ring import format_segment
 from recd_client.sample import infer, make_plan
-from recd_client.writer import Writer
 
 CAPACITY_BYTES = layout.MIN_CAPACITY_BYTES
 SAMPLE = np.zeros(50)
@@ -30,14 +30,14 @@ PACKAGE = str(Path(recd_client.__file__).parent)
 class Bench:
     """A writer, and a reader that keeps what it saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, each: Backend) -> None:
         memory = bytearray(layout.segment_bytes(CAPACITY_BYTES))
         format_segment(memory, capacity_bytes=CAPACITY_BYTES)
         self.schema = infer(SAMPLE)
-        self.producer = RingProducer(memory)
+        self.producer = each.RingProducer(memory)
         plan = make_plan(self.schema, np.frombuffer(memory, np.uint8), CAPACITY_BYTES)
-        self.writer = Writer("s", self.producer, plan, Clock(None))
-        self.consumer = RingConsumer(memory)
+        self.writer = each.Writer("s", self.producer, plan, Clock(None))
+        self.consumer = each.RingConsumer(memory)
         self.seen: list[int] = []
         self.told: list[tuple[int, int, int]] = []
 
@@ -154,23 +154,23 @@ def mark(bench: Bench) -> None:
 @pytest.mark.parametrize("action", [write, write_a_list, write_a_bad_one, claim, mark])
 @pytest.mark.parametrize("state", [fresh, at_the_laps_end, full, full_then_emptied])
 def test_an_interrupt_anywhere_leaves_the_ring_whole(
-    state: Callable[[Bench], None], action: Callable[[Bench], None]
+    each: Backend, state: Callable[[Bench], None], action: Callable[[Bench], None]
 ) -> None:
     """Ctrl-C after the N-th call, for every N: nothing torn, nothing twice, every loss counted and told."""
     number = 0
     while True:
         number += 1
-        bench = Bench()
+        bench = Bench(each)
         state(bench)
         if not interrupted_after(number, lambda bench=bench: action(bench)):  # type: ignore[misc]
             break
         bench.check()
-    assert number > 3
+    assert number > (3 if each.name == "python" else 0)  # what C does by itself is interrupted before or after
 
 
-def test_nothing_is_kept_per_sample() -> None:
+def test_nothing_is_kept_per_sample(each: Backend) -> None:
     """A hundred laps of samples leave no allocated block behind."""
-    bench = Bench()
+    bench = Bench(each)
 
     def lap() -> None:
         for _ in range(100):
