@@ -19,6 +19,7 @@ from recd.video.encoder import be_nice
 from recd_client import CSVFile, HDF5File, NPZFile, Recorder, SinkOptions, Stream, VideoFile, layout
 
 from .daemon import Bench, buffered_bytes, held, producer
+from .kinds import scene
 from .results import Bar, Table
 from .timing import in_turns, seconds, wait_until
 
@@ -127,7 +128,7 @@ def _write_by_hand(bench: Bench, rows: NDArray[np.float64]) -> float:
 def _video(bench: Bench) -> Table:
     count, rounds = bench.size(1500, 400), bench.size(5, 3)
     table = Table("Draining: 640x480x3 frames to MP4", ("frames/s", "× ffmpeg alone"))
-    frames = _scene()
+    frames = scene(HEIGHT, WIDTH, _SCENE_FRAMES)
     settings = codecs.VideoSettings.of(frames[0].shape, Fraction(FPS), VideoFile("film.mp4"))
     encoder = codecs.choose(settings)
     table.notes.append(
@@ -155,20 +156,6 @@ def _video(bench: Bench) -> Table:
     table.add("recd, fed faster: through the log", burst, burst / alone)
     table.add("ffmpeg alone", alone, 1.0)
     return table
-
-
-def _scene() -> NDArray[np.uint8]:
-    """Something like a rendered scene: a moving shape before a slow gradient, with a little texture."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    grain = np.random.default_rng(4).integers(0, 6, (HEIGHT, WIDTH, 1))
-    frames = np.empty((_SCENE_FRAMES, HEIGHT, WIDTH, 3), np.uint8)
-    for n in range(_SCENE_FRAMES):
-        angle = 2 * np.pi * n / _SCENE_FRAMES
-        far = np.hypot(x - WIDTH / 2 - 150 * np.cos(angle), y - HEIGHT / 2 - 100 * np.sin(angle))
-        shape = np.clip(90 - far, 0, 1)[..., None] * (180, 60, -20)
-        ground = np.stack([x / 8 + n, y / 6, (x + y) / 12], axis=-1)
-        frames[n] = np.clip(ground + shape + grain, 0, 255)
-    return frames
 
 
 def _record_frames(bench: Bench, frames: NDArray[np.uint8], count: int, *, paced: bool) -> float:
