@@ -275,7 +275,6 @@ def _serve(
             line.send(("ok", getattr(stage, method)(*args, **named)))
         except Exception as e:
             line.send(("error", f"{type(e).__name__}: {e}"))
-    os._exit(0)  # whatever threads a peer has left
 
 
 def _peak_kib() -> int:

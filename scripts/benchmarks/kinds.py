@@ -17,6 +17,8 @@ ROWS, FIELDS, ARRAYS, FRAMES = "rows", "fields", "arrays", "frames"
 
 FPS: Final = 60
 _SCENE_FRAMES: Final = 12
+#: Small samples after which the same come again: more of them than a peer's compressor can remember.
+_POOL: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Kind:
         if self.family == FRAMES:
             return list(scene(*self.shape[:2], _SCENE_FRAMES))
         if self.family == FIELDS:
-            return [{f"field{i}": rng.standard_normal(self.shape) for i in range(8)} for _ in range(256)]
+            return [{f"field{i}": rng.standard_normal(self.shape) for i in range(8)} for _ in range(_POOL)]
         if self.family == ROWS:
-            return list(rng.standard_normal((256, *self.shape)))
+            return list(rng.standard_normal((_POOL, *self.shape)))
         return list(rng.standard_normal((8, *self.shape), np.float32))
 
     def bytes(self) -> int:

@@ -15,8 +15,6 @@ from .daemon import Bench
 from .results import Bar, Table
 from .timing import Costs, Step, in_turns, step_of, time_calls, timer_cost_ns
 
-STREAMS: Final = 1000
-CLIENTS: Final = 64
 #: What "unchanged" leaves to noise.
 _UNCHANGED: Final = 1.1
 
@@ -48,7 +46,7 @@ def measure(bench: Bench) -> list[Table]:
 
 
 def _streams(bench: Bench, table: Table) -> None:
-    rounds, calls = bench.size(20, 5), bench.size(2000, 1000)
+    rounds, calls, count = bench.size(20, 5), bench.size(2000, 1000), bench.size(1000, 100)
     state, step = np.random.default_rng(1).standard_normal(50), step_of(20)
     timer_ns = timer_cost_ns()
     with (
@@ -57,10 +55,10 @@ def _streams(bench: Bench, table: Table) -> None:
     ):
         alone = one.stream("state", NullSink(), like=state, buffer_bytes="1MiB")
         began_s = time.monotonic()
-        streams = [many.stream(f"s{n}", NullSink(), like=state, buffer_bytes="1MiB") for n in range(STREAMS)]
-        declared_ms = 1e3 * (time.monotonic() - began_s) / STREAMS
+        streams = [many.stream(f"s{n}", NullSink(), like=state, buffer_bytes="1MiB") for n in range(count)]
+        declared_ms = 1e3 * (time.monotonic() - began_s) / count
         table.notes.append(
-            f"{rounds * calls:,} calls each, in turns, after 20 µs of simulation. {STREAMS:,} streams in one session "
+            f"{rounds * calls:,} calls each, in turns, after 20 µs of simulation. {count:,} streams in one session "
             f"were declared in {declared_ms:.1f} ms each. Rotation: every call writes to another stream than the one "
             "before, so that nothing of it is in the processor's cache."
         )
@@ -70,7 +68,7 @@ def _streams(bench: Bench, table: Table) -> None:
             if way == "rotation":
                 costs[way].add(_rotate(streams, state, calls, step))
             else:
-                stream = alone if way == "alone" else streams[STREAMS // 2]
+                stream = alone if way == "alone" else streams[count // 2]
                 times = [0.001 * i for i in range(calls)]
                 costs[way].add(time_calls(stream.write, state, times, step))
             one.flush()
@@ -81,8 +79,8 @@ def _streams(bench: Bench, table: Table) -> None:
         table.notes.append(f"{lost:,} samples of the many streams found no room, and were counted")
     base_us = costs["alone"].us(50)
     _row(table, "the only stream of its session", costs["alone"], base_us, None)
-    _row(table, f"one of {STREAMS:,} streams", costs["among"], base_us, _UNCHANGED)
-    _row(table, f"{STREAMS:,} streams in rotation", costs["rotation"], base_us, None)
+    _row(table, f"one of {count:,} streams", costs["among"], base_us, _UNCHANGED)
+    _row(table, f"{count:,} streams in rotation", costs["rotation"], base_us, None)
 
 
 def _rotate(streams: list[Stream], state: np.ndarray, calls: int, step: Step) -> list[int]:
@@ -104,7 +102,7 @@ def _row(table: Table, label: str, cost: Costs, base_us: float, limit: float | N
 
 
 def _clients(bench: Bench, table: Table) -> None:
-    rounds, calls = bench.size(10, 3), bench.size(2000, 1000)
+    rounds, calls, count = bench.size(10, 3), bench.size(2000, 1000), bench.size(64, 8)
     state, step = np.random.default_rng(1).standard_normal(50), step_of(20)
     timer_ns = timer_cost_ns()
     costs = {name: Costs(timer_ns) for name in ("before", "beside", "after")}
@@ -117,7 +115,7 @@ def _clients(bench: Bench, table: Table) -> None:
                 rec.flush()
 
         turn("before")
-        others = [_start_client(bench) for _ in range(CLIENTS - 1)]
+        others = [_start_client(bench) for _ in range(count - 1)]
         try:
             for other in others:
                 assert other.stdout is not None
@@ -129,12 +127,12 @@ def _clients(bench: Bench, table: Table) -> None:
         turn("after")
     attempted, written = (sum(int(end[n]) for end in ends) for n in (0, 1))
     table.notes.append(
-        f"{CLIENTS} simulations at once: {CLIENTS - 1} processes that record 50 float64 a hundred times per second "
+        f"{count} simulations at once: {count - 1} processes that record 50 float64 a hundred times per second "
         f"beside the one that is timed; {written:,} of their {attempted:,} samples were recorded. Alone: before they "
         "came and after they had gone."
     )
     base_us = (costs["before"].us(50) + costs["after"].us(50)) / 2
-    _row(table, f"one client of {CLIENTS}", costs["beside"], base_us, _UNCHANGED)
+    _row(table, f"one client of {count}", costs["beside"], base_us, _UNCHANGED)
     _row(table, "the same one, before", costs["before"], base_us, None)
     _row(table, "the same one, after", costs["after"], base_us, None)
 

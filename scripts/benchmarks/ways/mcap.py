@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +22,9 @@ class _Foxglove(Way):
         super().__init__(directory, kind)
         self._path = directory / "inline.mcap"
         self._context = foxglove.Context()
-        # zstd, the default, costs large random arrays three times as much as it saves in writing
-        options: Any = foxglove.mcap.MCAPWriteOptions(compression=None) if kind.family == ARRAYS else None
+        # zstd, the default, makes large samples five to ten times as dear as writing them as they are
+        large = kind.family in (ARRAYS, FRAMES)
+        options: Any = foxglove.mcap.MCAPWriteOptions(compression=None) if large else None
         self._file = foxglove.open_mcap(self._path, context=self._context, writer_options=options)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class FoxgloveJSON(_Foxglove):
         numbers = {"type": "array", "items": {"type": "number"}}
         names = [f"field{i}" for i in range(8)] if kind.family == FIELDS else ["data"]
         schema = {"type": "object", "properties": {"t": {"type": "number"}, **dict.fromkeys(names, numbers)}}
-        self._channel = Channel("/data", schema=json.loads(json.dumps(schema)), context=self._context)
+        self._channel = Channel("/data", schema=schema, context=self._context)
 
     def write(self, data: Sample, t: float) -> object:
         """Make lists of it, and log them."""

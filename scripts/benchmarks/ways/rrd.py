@@ -18,7 +18,7 @@ class Rerun(Way):
         import rerun
 
         # reads the file again; in rerun-sdk since 0.41
-        import rerun.chunk  # noqa: F401
+        import rerun.chunk
 
         super().__init__(directory, kind)
         self._path = directory / "inline.rrd"
