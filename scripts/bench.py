@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from benchmarks import (
 from benchmarks.daemon import Bench, own_daemon
 from benchmarks.results import Table, machine
 
-GROUPS: dict[str, Callable[[Bench], list[Table]]] = {
+GROUPS: dict[str, Callable[[Bench], Iterator[Table]]] = {
     "calls": calls.measure,
     "frames": frames.measure,
     "curve": curve.measure,
@@ -94,12 +94,11 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         for name in args.groups or GROUPS:
             print(f"measuring: {name}", file=sys.stderr, flush=True)
             calibration.look()
-            found = GROUPS[name](bench)
-            loop_us = calibration.take_us()
-            for table in found:
-                table.loop_us = loop_us
+            for table in GROUPS[name](bench):
+                table.loop_us = calibration.take_us()
                 tables.append(table)
                 print(f"\n{table.markdown()}", flush=True)
+                bench.clear()
     print(f"\nMeasured in {time.monotonic() - began_s:.0f} s.")
     return {"quick": args.quick, "machine": head, "tables": [t.to_json() for t in tables]}
 

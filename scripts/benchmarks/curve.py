@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from .daemon import Bench
@@ -16,7 +17,7 @@ SIZES: Final = (8, 64, 512, 4 << 10, 32 << 10, 256 << 10, 1 << 20, 4 << 20, 32 <
 _ROUND_BYTES: Final = 96 << 20
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """One row per size, one column per way."""
     rounds = bench.size(6, 2)
     rows: list[tuple[str, dict[str, float]]] = []
@@ -47,7 +48,7 @@ def measure(bench: Bench) -> list[Table]:
     table = Table("Cost against size", [f"{name} µs" for name in names], key="curve", notes=notes)
     for label, cells in rows:
         table.add(label, *(cells[name] for name in names))
-    return [table]
+    yield table
 
 
 def _size(size_bytes: int) -> str:

@@ -39,8 +39,13 @@ class Bench:
         return quick if self.quick else full
 
     def new_directory(self) -> Path:
-        """An empty directory; what was in the last one is gone."""
+        """An empty directory."""
         return Path(tempfile.mkdtemp(dir=self.directory))
+
+    def clear(self) -> None:
+        """All of them are gone."""
+        for directory in self.directory.iterdir():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -29,9 +30,10 @@ HEIGHT, WIDTH, FPS = 480, 640, 60
 _SCENE_FRAMES: Final = 30
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Rows and frames."""
-    return [_rows(bench), _video(bench)]
+    yield _rows(bench)
+    yield _video(bench)
 
 
 # --- rows ------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import median
 
 from .daemon import Bench
@@ -16,7 +17,7 @@ COLUMNS = ("samples/s", "MB/s", "bytes/sample on disk", "MiB, simulation", "MiB,
 _NO_FILE = (BareCopy, RecdClaim, ListAppend)
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """A table per kind of sample; quickly, of the first only."""
     sizes = (
         (STATE, bench.size(30_000, 5_000)),
@@ -24,7 +25,8 @@ def measure(bench: Bench) -> list[Table]:
         (ENVS, 300),
         (VGA, 400),
     )
-    return [_table(bench, kind, count) for kind, count in sizes[: bench.size(4, 1)]]
+    for kind, count in sizes[: bench.size(4, 1)]:
+        yield _table(bench, kind, count)
 
 
 def _table(bench: Bench, kind: Kind, count: int) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
@@ -26,12 +27,10 @@ _STATE_WAYS: Final = (RecdWrite, QueueAndThread, ProcessQueue, CSVInline, Rerun,
 _CAMERA_WAYS: Final = (RecdWrite, QueueAndThread, FFmpegInline, PyAVInline, Rerun)
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Steps with a state, and steps with a camera."""
-    return [
-        _table(bench, STATE, _STATE_WAYS, "50 float64 in each step", 0.99),
-        _table(bench, VGA, _CAMERA_WAYS, f"640x480x3, {FPS} per second of wall time", 0.95),
-    ]
+    yield _table(bench, STATE, _STATE_WAYS, "50 float64 in each step", 0.99)
+    yield _table(bench, VGA, _CAMERA_WAYS, f"640x480x3, {FPS} per second of wall time", 0.95)
 
 
 def _table(bench: Bench, kind: Kind, ways: tuple[type[Way], ...], title: str, least: float) -> Table:

@@ -53,9 +53,11 @@ time.sleep(3600)
 """
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Deaths, recovery, and the price of durability."""
-    return [_deaths(bench), _recovery(bench), _durability(bench)]
+    yield _deaths(bench)
+    yield _recovery(bench)
+    yield _durability(bench)
 
 
 # --- deaths ----------------------------------------------------------------------------------------

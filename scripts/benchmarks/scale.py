@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -37,12 +38,12 @@ print(n, summary.written, flush=True)
 """
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Streams, then clients."""
     table = Table("Many at once", ("p50 µs", "p99 µs", "× alone"), key="scale")
     _streams(bench, table)
     _clients(bench, table)
-    return [table]
+    yield table
 
 
 def _streams(bench: Bench, table: Table) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ print(rec.close()["state"].lost_total)
 _MARK: Final = "getpgid"
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """One row: writes without a pause, so that the worker always has something to do."""
     count = bench.size(1_000_000, 200_000)
     table = Table("System calls", ("writes", "system calls", "lost"), key="syscalls")
@@ -42,7 +43,8 @@ def measure(bench: Bench) -> list[Table]:
     )
     if shutil.which("strace") is None:
         table.notes.append("not measured: strace is not installed")
-        return [table]
+        yield table
+        return
     log = bench.new_directory() / "strace"
     command = [sys.executable, "-c", _SIMULATION, str(bench.new_directory()), str(count)]
     traced = subprocess.run(
@@ -50,13 +52,14 @@ def measure(bench: Bench) -> list[Table]:
     )
     if traced.returncode != 0 or not traced.stdout.strip().isdigit():
         table.notes.append(f"not measured: strace failed: {traced.stderr.strip()[-200:]}")
-        return [table]
+        yield table
+        return
     calls = _between_marks(log)
     if calls:
         table.notes.append("; ".join(f"{name} {n:,}" for name, n in calls.most_common()))
     total = sum(calls.values())
     table.add("50 float64: recd write", count, total, int(traced.stdout), bar=Bar(total, 0))
-    return [table]
+    yield table
 
 
 def _between_marks(log: Path) -> Counter[str]:
