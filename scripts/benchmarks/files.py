@@ -10,8 +10,7 @@ from .host import Outcome, open_hosts
 from .kinds import DICT, ENVS, STATE, VGA, Kind
 from .results import Table
 from .timing import in_turns
-from .ways import ALL, BareCopy, RecdClaim
-from .ways.kept import ListAppend
+from .ways import ALL, BareCopy, ListAppend, RecdClaim
 
 COLUMNS = ("samples/s", "MB/s", "bytes/sample on disk", "MiB, simulation", "MiB, other processes")
 _NO_FILE = (BareCopy, RecdClaim, ListAppend)
@@ -20,8 +19,8 @@ _NO_FILE = (BareCopy, RecdClaim, ListAppend)
 def measure(bench: Bench) -> Iterator[Table]:
     """A table per kind of sample; quickly, of the first only."""
     sizes = (
-        (STATE, bench.size(30_000, 5_000)),
-        (DICT, 15_000),
+        (STATE, bench.size(20_000, 5_000)),
+        (DICT, 6_000),
         (ENVS, 300),
         (VGA, 400),
     )

@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recd_client import BACKEND, NPZFile, Recorder, VideoFile
+from recd_client import NPZFile, Recorder, VideoFile
 
 from .daemon import Bench, producer
 from .kinds import FPS, HD, VGA, Kind
-from .results import Bar, Table
+from .results import Bar, Table, aim
 from .timing import Costs, in_turns, step_of, time_calls, timer_cost_ns
 from .ways.kept import SharedSlots
 
@@ -85,11 +85,9 @@ def _table(bench: Bench, kind: Kind, layouts: tuple[str, ...], rounds: int) -> T
 
 
 def _bar(way: str, ratio: float, more_us: float) -> Bar | None:
-    """The native core's aims, or what Python can do."""
-    native = BACKEND == "native"
     if way == _WRITE:
-        return Bar(ratio, 1.05 if native else 1.15, " ×")
-    return Bar(more_us, 1.0 if native else 5.0, " µs more") if way == _CLAIM else None
+        return Bar(ratio, aim(1.05, 1.15), " ×")
+    return Bar(more_us, aim(1.0, 5.0), " µs more") if way == _CLAIM else None
 
 
 def _draw(frame: NDArray[np.uint8]) -> None:

@@ -37,6 +37,11 @@ class Bar:
         return f"{sign} {self.limit:,g}{self.unit}: {'met' if self.met else 'MISSED'} ({number(self.value)})"
 
 
+def aim(native: float, python: float) -> float:
+    """A limit: what the project aims at with the native core of the ring, and what Python can do."""
+    return native if BACKEND == "native" else python
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a table: a label, a number or a word per column, and a bar."""

@@ -45,4 +45,15 @@ ALL: tuple[type[Way], ...] = (
 #: Those that are recd.
 RECD = (RecdWrite, RecdClaim)
 
-__all__ = ["ALL", "RECD", "BareCopy", "RecdClaim", "RecdWrite", "Way"]
+__all__ = [
+    "ALL",
+    "RECD",
+    "BareCopy",
+    "ListAppend",
+    "QueueAndThread",
+    "RecdClaim",
+    "RecdHDF5",
+    "RecdNPZ",
+    "RecdWrite",
+    "Way",
+]
