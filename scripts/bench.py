@@ -18,47 +18,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from benchmarks import (
-    calibration,
-    calls,
-    compare,
-    curve,
-    drain,
-    files,
-    frames,
-    latency,
-    loop,
-    memory,
-    safety,
-    scale,
-    syscalls,
-)
-from benchmarks.daemon import Bench, own_daemon
+from benchmarks import calibration, compare
+from benchmarks.daemon import own_daemon
 from benchmarks.results import Table, machine
 
-GROUPS: dict[str, Callable[[Bench], Iterator[Table]]] = {
-    "calls": calls.measure,
-    "frames": frames.measure,
-    "curve": curve.measure,
-    "files": files.measure,
-    "drain": drain.measure,
-    "latency": latency.measure,
-    "memory": memory.measure,
-    "loop": loop.measure,
-    "scale": scale.measure,
-    "syscalls": syscalls.measure,
-    "safety": safety.measure,
-}
+#: Modules of ``benchmarks`` with a ``measure(bench)``, each imported when it is wanted: hosts import this file, too.
+GROUPS: Final = (
+    "calls", "frames", "curve", "files", "drain", "latency", "memory", "loop", "scale", "syscalls", "safety",
+)  # fmt: skip
 
 
 def main() -> None:
     """Measure, and print."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the daemon is to be stopped
     parser = argparse.ArgumentParser(description="Measure what recording costs, beside other ways.")
     parser.add_argument("groups", nargs="*", help=f"of {', '.join(GROUPS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="two minutes rather than a quarter of an hour")
@@ -70,7 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--from", type=Path, metavar="FILE", dest="source", help="measure nothing: read JSON")
     args = parser.parse_args()
-    if unknown := set(args.groups) - GROUPS.keys():
+    if unknown := set(args.groups) - set(GROUPS):
         parser.error(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     report = json.loads(args.source.read_text()) if args.source else _measure(args)
     if args.json is not None:
@@ -94,7 +73,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         for name in args.groups or GROUPS:
             print(f"measuring: {name}", file=sys.stderr, flush=True)
             calibration.look()
-            for table in GROUPS[name](bench):
+            for table in import_module(f"benchmarks.{name}").measure(bench):
                 table.loop_us = calibration.take_us()
                 tables.append(table)
                 print(f"\n{table.markdown()}", flush=True)

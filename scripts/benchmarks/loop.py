@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 
 def _table(bench: Bench, kind: Kind, ways: tuple[type[Way], ...], title: str, least: float) -> Table:
-    pairs, chunk_s = bench.size(8, 2), bench.size(10, 5) / 10
+    pairs, chunk_s = bench.size(8, 2), bench.size(10, 3) / 10
     table = Table(f"A whole loop: {title}", COLUMNS, key=f"loop.{kind.name}")
     table.notes.append(
         f"A step is a fixed amount of work of about {STEP_US} µs. Medians of {pairs} pairs of {chunk_s:g} s, "

@@ -63,7 +63,7 @@ def measure(bench: Bench) -> Iterator[Table]:
 # --- deaths ----------------------------------------------------------------------------------------
 def _deaths(bench: Bench) -> Table:
     table = Table("After a death", ("median ms", "most ms"))
-    rounds = bench.size(15, 6)
+    rounds = bench.size(15, 4)
     took = [1e3 * s for s in _worker_deaths(bench, rounds)]
     bar = Bar(median(took), 300, " ms")
     table.add(
