@@ -117,6 +117,7 @@ class SessionStore:
         self.session = session
         self.path = directory / ".recd" / session
         self.spec: dict[str, Any] = read_json(self.path / "session.json") or {}
+        self._specs: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 
     def create(self, spec: dict[str, Any]) -> None:
         """Make the run directory and write the session down.
@@ -145,8 +146,23 @@ class SessionStore:
 
     def streams(self) -> list[dict[str, Any]]:
         """Specs of all streams, in the order in which they were attached."""
-        found = [read_json(p) for p in self.path.glob("*/stream.json")]
+        found = [self._spec(p) for p in self.path.glob("*/stream.json")]
         return sorted((s for s in found if s), key=lambda s: int(s["index"]))
+
+    def _spec(self, path: Path) -> dict[str, Any] | None:
+        """A stream's spec, read once: each stream that is attached looks at all the others."""
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        version = stat.st_ino, stat.st_mtime_ns
+        known = self._specs.get(path)
+        if known is None or known[0] != version:
+            spec = read_json(path)
+            if spec is None:
+                return None
+            known = self._specs[path] = version, spec
+        return known[1]
 
     def stream_path(self, name: str) -> Path:
         """A stream's directory."""

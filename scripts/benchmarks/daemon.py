@@ -39,8 +39,13 @@ class Bench:
         return quick if self.quick else full
 
     def new_directory(self) -> Path:
-        """An empty directory; what was in the last one is gone."""
+        """An empty directory."""
         return Path(tempfile.mkdtemp(dir=self.directory))
+
+    def clear(self) -> None:
+        """All of them are gone."""
+        for directory in self.directory.iterdir():
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -52,6 +57,10 @@ def own_daemon(parent: Path | None, *, quick: bool) -> Iterator[Bench]:
     os.environ["XDG_STATE_HOME"] = str(short / "state")
     os.environ.setdefault("RECD_COMMAND", shlex.join([sys.executable, "-m", "recd"]))
     try:
+        # at once: workers have the backend that the daemon was started with
+        subprocess.run(
+            [*shlex.split(os.environ["RECD_COMMAND"]), "start"], stdout=subprocess.DEVNULL, check=True
+        )
         yield Bench(top, quick)
     finally:
         stop(short / "run")
@@ -118,6 +127,33 @@ def children(pid: int) -> list[int]:
     """Child processes of a process."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """Child processes of a process, and theirs; none when it is gone."""
+    try:
+        found = children(pid)
+    except OSError:
+        return []
+    return [*found, *(grandchild for child in found for grandchild in descendants(child))]
+
+
+def proportional_kib(pid: int) -> int:
+    """Memory of a process, what it shares counted in part; 0 when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def busy_ns(pid: int) -> int:
+    """Processor time of a process so far; 0 when it is gone."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    except OSError:
+        return 0
 
 
 def supervisor_pid() -> int:

@@ -2,111 +2,60 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
-import numpy as np
-
-from recd_client import CSVFile, Recorder, VideoFile
+from recd_client import BACKEND
 
 from .daemon import Bench
-from .results import Table
-from .timing import Step, step_of
+from .host import open_hosts
+from .kinds import FPS, STATE, VGA, Kind
+from .results import Bar, Table
+from .timing import in_turns
+from .ways import RecdWrite, Way
+from .ways.handed import ProcessQueue, QueueAndThread
+from .ways.inline import CSVInline
+from .ways.mcap import FoxgloveJSON
+from .ways.rrd import Rerun
+from .ways.video import FFmpegInline, PyAVInline
 
 STEP_US: Final = 200
-DT: Final = 0.0002
-HEIGHT, WIDTH, FPS = 480, 640, 60
+COLUMNS: Final = ("steps/s unrecorded", "steps/s recorded", "recorded / unrecorded", "samples", "lost")
 
-Loop = Callable[[int], object]
+_STATE_WAYS: Final = (RecdWrite, QueueAndThread, ProcessQueue, CSVInline, Rerun, FoxgloveJSON)
+_CAMERA_WAYS: Final = (RecdWrite, QueueAndThread, FFmpegInline, PyAVInline, Rerun)
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Steps with a state, and steps with a camera."""
-    pairs, chunk_s = bench.size(20, 6), bench.size(10, 8) / 10
-    table = Table(
-        "A whole loop", ("steps/s unrecorded", "steps/s recorded", "recorded / unrecorded", "samples", "lost")
-    )
+    yield _table(bench, STATE, _STATE_WAYS, "50 float64 in each step", 0.99)
+    yield _table(bench, VGA, _CAMERA_WAYS, f"640x480x3, {FPS} per second of wall time", 0.95)
+
+
+def _table(bench: Bench, kind: Kind, ways: tuple[type[Way], ...], title: str, least: float) -> Table:
+    pairs, chunk_s = bench.size(8, 2), bench.size(10, 3) / 10
+    table = Table(f"A whole loop: {title}", COLUMNS, key=f"loop.{kind.name}")
     table.notes.append(
         f"A step is a fixed amount of work of about {STEP_US} µs. Medians of {pairs} pairs of {chunk_s:g} s, "
-        "one of each with recording and one without, the first in turns."
+        "one of each with recording and one without, the first in turns; all that is left to write is written between "
+        "them. recd, the queues and csv.writer write CSV, or MP4 by ffmpeg."
     )
-    step = step_of(STEP_US)
-    _state_loop(bench, table, step, pairs, chunk_s)
-    _camera_loop(bench, table, step, pairs, chunk_s)
-    return [table]
-
-
-def _state_loop(bench: Bench, table: Table, step: Step, pairs: int, chunk_s: float) -> None:
-    state = np.random.default_rng(7).standard_normal(50)
-    with Recorder("loop", dir=bench.new_directory(), dt=DT) as rec:
-        stream = rec.stream("state", CSVFile("state.csv"), like=state)
-
-        def bare(n: int) -> None:
-            step()
-            state[0] = n
-
-        def recorded(n: int) -> None:
-            step()
-            state[0] = n
-            stream.write(state, n * DT)
-
-        _compare(table, "50 float64 to CSV, each step", rec, bare, recorded, pairs, chunk_s)
-
-
-def _camera_loop(bench: Bench, table: Table, step: Step, pairs: int, chunk_s: float) -> None:
-    """The camera looks 60 times per second of wall time; the frame is drawn either way."""
-    frame = np.random.default_rng(8).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    frame[:] = np.linspace(0, 255, WIDTH, dtype=np.uint8)[:, None]
-    with Recorder("loop", dir=bench.new_directory(), dt=1 / FPS) as rec:
-        stream = rec.stream("film", VideoFile("film.mp4", fps=FPS), like=frame)
-        due_s = 0.0
-
-        def is_due() -> bool:
-            nonlocal due_s
-            now_s = time.monotonic()
-            if now_s < due_s:
-                return False
-            due_s = max(due_s + 1 / FPS, now_s - 1 / FPS)
-            np.add(frame, 1, out=frame)
-            return True
-
-        def bare(n: int) -> None:
-            step()
-            is_due()
-
-        def recorded(n: int) -> None:
-            step()
-            if is_due():
-                stream.write(frame)
-
-        _compare(table, f"640x480x3 to MP4, {FPS} per second", rec, bare, recorded, pairs, chunk_s)
-
-
-def _compare(
-    table: Table, label: str, rec: Recorder, bare: Loop, recorded: Loop, pairs: int, chunk_s: float
-) -> None:
-    """Run both in turns; the recording's rest is written between them, so that it is nobody else's burden."""
-    rates: dict[Loop, list[float]] = {bare: [], recorded: []}
-    for n in range(pairs):
-        for way in (bare, recorded) if n % 2 else (recorded, bare):
-            rates[way].append(_steps_per_s(way, chunk_s))
-            rec.flush()
-    summary = rec.close()
-    ratios = [r / b for r, b in zip(rates[recorded], rates[bare], strict=True)]
-    samples = sum(s.attempted for s in summary.streams.values())
-    table.add(
-        label, median(rates[bare]), median(rates[recorded]), median(ratios), samples, summary.lost_total
-    )
-
-
-def _steps_per_s(way: Loop, chunk_s: float) -> float:
-    start_s = now_s = time.perf_counter()
-    n = 0
-    while now_s - start_s < chunk_s:
-        for _ in range(50):
-            way(n)
-            n += 1
-        now_s = time.perf_counter()
-    return n / (now_s - start_s)
+    hosts = open_hosts(ways, kind, bench.new_directory, STEP_US, table.notes)
+    rates: dict[tuple[str, bool], list[float]] = {}
+    try:
+        for n, host in enumerate(in_turns(pairs, hosts)):
+            for recorded in (False, True) if n // len(hosts) % 2 else (True, False):
+                rates.setdefault((host.name, recorded), []).append(host.loop(chunk_s, recorded=recorded))
+        outcomes = {host: host.finish() for host in hosts}
+    finally:
+        for host in hosts:
+            host.end()
+    for host in hosts:
+        bare, recorded = rates[host.name, False], rates[host.name, True]
+        ratio = median(r / b for r, b in zip(recorded, bare, strict=True))
+        held = host.way is RecdWrite and host.own_core and BACKEND == "native"
+        bar = Bar(ratio, least, " ×", at_least=True) if held else None
+        outcome = outcomes[host]
+        table.add(host.name, median(bare), median(recorded), ratio, outcome.written, outcome.lost, bar=bar)
+    return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ _WARM: Final = 5
 FLAT_KIB: Final = 1024
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """States and frames."""
     table = Table("Resident memory", ("MiB at the end", "growth KiB", "slope bytes/sample"))
     samples, frames = bench.size(1_000_000, 200_000), bench.size(10_000, 5_000)
@@ -36,7 +36,7 @@ def measure(bench: Bench) -> list[Table]:
     with Recorder("memory", dir=bench.new_directory(), dt=0.001) as rec:
         film = rec.stream("film", VideoFile("film.mp4", fps=60), like=frame, overflow="block")
         _watch(table, "frames", film, lambda i: film.write(frame, i * 0.001), frames, rec)
-    return [table]
+    yield table
 
 
 def _watch(

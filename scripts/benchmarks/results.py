@@ -10,7 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from recd_client import BACKEND
+
+from . import calibration
+
 _PACKAGES: Final = ("recd", "recd-client", "numpy", "h5py", "orjson", "imageio-ffmpeg")
+_PEERS: Final = ("rerun-sdk", "foxglove-sdk", "mcap", "av")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Bar:
         return f"{sign} {self.limit:,g}{self.unit}: {'met' if self.met else 'MISSED'} ({number(self.value)})"
 
 
+def aim(native: float, python: float) -> float:
+    """A limit: what the project aims at with the native core of the ring, and what Python can do."""
+    return native if BACKEND == "native" else python
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of a table: a label, a number or a word per column, and a bar."""
@@ -50,14 +60,19 @@ class Table:
     title : str
     columns : sequence of str
         Headings of the cells, with units.
+    key : str
+        What programs find it by.
     notes : list of str
         How it was measured, and what could not be.
     """
 
     title: str
     columns: Sequence[str]
+    key: str = ""
     notes: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    #: Of the calibration loop, while this was measured.
+    loop_us: float = 0.0
 
     def add(self, label: str, *cells: float | str | None, bar: Bar | None = None) -> None:
         """One more row."""
@@ -76,15 +91,24 @@ class Table:
             text += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(text)
 
+    def _relative(self, row: Row) -> dict[str, float]:
+        """Times and rates in units of the calibration loop."""
+        numbers = {c: v for c, v in zip(self.columns, row.cells, strict=True) if isinstance(v, float | int)}
+        relative = {c: calibration.relative(c, v, self.loop_us) for c, v in numbers.items() if self.loop_us}
+        return {column: value for column, value in relative.items() if value is not None}
+
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {
+            "key": self.key,
             "title": self.title,
+            "loop_us": self.loop_us,
             "notes": self.notes,
             "rows": [
                 {
                     "label": row.label,
                     **dict(zip(self.columns, row.cells, strict=True)),
+                    "relative": self._relative(row),
                     "bar": None if row.bar is None else {**vars(row.bar), "met": row.bar.met},
                 }
                 for row in self.rows
@@ -114,6 +138,8 @@ def machine(directory: Path) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
+        "peers": ", ".join(f"{name} {_version(name)}" for name in _PEERS),
+        "ring core": BACKEND,
         "files on": _filesystem(directory),
         "load before": load,
     }

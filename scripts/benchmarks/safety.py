@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 from unittest import mock
@@ -41,15 +42,16 @@ _LOOK_S: Final = 0.02
 _STEP_BYTES: Final = 4 << 20
 
 
-def measure(bench: Bench) -> list[Table]:
+def measure(bench: Bench) -> Iterator[Table]:
     """Deaths, and the price of durability."""
-    return [_deaths(bench), _durability(bench)]
+    yield _deaths(bench)
+    yield _durability(bench)
 
 
 # --- deaths ----------------------------------------------------------------------------------------
 def _deaths(bench: Bench) -> Table:
     table = Table("After a death", ("median ms", "most ms"))
-    rounds = bench.size(15, 6)
+    rounds = bench.size(15, 4)
     took = [1e3 * s for s in _worker_deaths(bench, rounds)]
     bar = Bar(median(took), 300, " ms")
     table.add(

@@ -11,10 +11,14 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from . import calibration
+
 T = TypeVar("T")
 Step = Callable[[], object]
 
 _EMPTY_INTERVALS: Final = 20_000
+#: Calls of which one in a thousand means something.
+_ENOUGH: Final = 1000
 
 
 def timer_cost_ns() -> float:
@@ -84,15 +88,16 @@ class Costs:
         took: NDArray[np.int64] = np.array(self._took, np.int64)
         return max(0.0, float(np.percentile(took, percent)) - self._timer_ns) / 1e3
 
-    def columns(self) -> tuple[float, float, float]:
-        """Median, 99 and 99.9 percent."""
-        return self.us(50), self.us(99), self.us(99.9)
+    def columns(self) -> tuple[float, float, float | None, float]:
+        """Median, 99 percent, 99.9 percent where there are calls enough for it, and the slowest."""
+        return self.us(50), self.us(99), self.us(99.9) if len(self._took) >= _ENOUGH else None, self.us(100)
 
 
 def in_turns(rounds: int, ways: Sequence[T]) -> Iterator[T]:
     """Every way once in every round, in an order of its own: none always follows the same other one."""
     shuffled = random.Random(9)
     for _ in range(rounds):
+        calibration.look()
         yield from shuffled.sample(ways, len(ways))
 
 

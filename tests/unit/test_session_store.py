@@ -78,3 +78,26 @@ def test_a_worker_goes_on_when_its_supervisor_died_before_it_could_join(tmp_path
     link = Link(tmp_path / "recd.sock", "0", {})
     link.join()
     assert not link.connected
+
+
+def test_attaching_a_stream_does_not_read_all_the_others_again(
+    tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tenth stream costs as few reads as the second; one that was written anew is seen as it is now."""
+    store = SessionStore(tmp_path, "one")
+    store.create(SPEC)
+    read: list[str] = []
+    real = session.read_json
+    monkeypatch.setattr(session, "read_json", lambda path: read.append(path.parent.name) or real(path))
+    reads = []
+    for n in range(10):
+        read.clear()
+        store.attach(
+            {"stream": f"s{n}", "schema": PLAIN.to_json(), "sinks": [], "buffer_bytes": 1 << 16}, tag
+        )
+        reads.append(len(read))
+    assert len(set(reads[1:])) == 1
+    assert [spec["index"] for spec in store.streams()] == [*range(10)]
+    path = store.stream_path("s3") / "stream.json"
+    session.write_json(path, {**(real(path) or {}), "hz": 5.0})
+    assert [spec["hz"] for spec in store.streams()][3] == 5.0
