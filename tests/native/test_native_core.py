@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-
 from compiling import NATIVE, WATCHED, compiled, mutant
 
 pytestmark = pytest.mark.requires("gcc")
