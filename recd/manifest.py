@@ -38,7 +38,9 @@ def stream_result(track: Track) -> dict[str, Any]:
         tally.update(track.frames.tally(journal.resets(events)))
         if track.frames.state != "failed":  # else what its video has not is in the log
             events += [asdict(journal.missed(m)) for m in track.frames.missing()]
-    attempted = max(counters["attempted"], tally["next_seq"])
+    # A loss may be told that lies behind the log's end: of the two, a loss of power may take the log alone.
+    told = max((int(gap["last_seq"]) + 1 for gap in journal.gaps(events)), default=0)
+    attempted = max(counters["attempted"], tally["next_seq"], told)
     gaps, lost = _losses(track, events, counters["lost"], tally, attempted)
     state, reason = _outcome(track, events, tally, attempted, gaps, lost)
     return {
