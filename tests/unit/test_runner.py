@@ -201,3 +201,35 @@ def test_a_file_whose_sync_failed_is_replaced_by_a_copy(tmp_path: Path, name: st
         (path,) = tmp_path.rglob(name)
         assert path.stat().st_ino != failed[0]
         story.check()
+
+
+def test_a_file_is_never_asked_again_after_its_sync_failed(tmp_path: Path) -> None:
+    """Whichever sync of a file it was, of a checkpoint or of a whole part: the answer would be a lie."""
+    for nth in itertools.count(1):
+        story = Story(tmp_path / str(nth), [CSVFile("reset.csv", save_on_reset=True)], "interval")
+        calls, failed = 0, -1
+
+        def asked(fd: int, nth: int = nth) -> None:
+            nonlocal calls, failed
+            if not os.readlink(f"/proc/self/fd/{fd}").endswith(".part.csv"):
+                return
+            assert failed < 0 or not os.path.samestat(os.fstat(fd), os.fstat(failed)), nth
+            calls += 1
+            if calls == nth:
+                failed = os.dup(fd)  # so that no other file gets its number
+                raise OSError(BROKEN, os.strerror(BROKEN))
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("fsync", "fdatasync"):
+                real = getattr(os, name)
+                patch.setattr(os, name, lambda fd, real=real: (asked(fd), real(fd)))  # type: ignore[misc]
+            for step in range(6):
+                tell(story, step)
+                story.recording.turn(3)
+                story.recording.track.sync_all()
+                story.recording.clock.pass_(0.6)
+            story.check()
+        if failed < 0:
+            break
+        os.close(failed)
+    assert nth > 10
