@@ -549,6 +549,8 @@ def main(
     except RecdError as e:
         Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
         return
+    except BlockingIOError:
+        os._exit(EXIT_LOCKED)
     try:
         if not store.spec:
             _only_tell(store, Path(runtime), link)

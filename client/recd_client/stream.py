@@ -258,6 +258,7 @@ class Stream:
         reply = session.connection.call(
             "attach",
             may_start=may_start,
+            revives=True,
             stream=self.name,
             schema=schema.to_json(),
             sinks=[s.to_json() for s in sinks],
