@@ -3,6 +3,7 @@
 ::
 
     <directory>/.recd/<session>/session.json           who records what, how
+                                closing                the client has closed its recorder
                                 <group>.lock           held by the one worker of that group
                                 <stream>/stream.json   schema, sinks, ring, final names
                                          log/          the stream's log
@@ -171,6 +172,15 @@ class SessionStore:
                 f"cannot record into {self.directory}: {e.strerror}",
                 "choose a directory that can be written: Recorder(dir=...)",
             ) from None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the client has closed its recorder, and may live on."""
+        return (self.path / "closing").exists()
+
+    def put_closing(self) -> None:
+        """Write down that it has: whoever goes on with this session waits for no more streams."""
+        (self.path / "closing").touch()
 
     def lock(self, group: str) -> GroupLock:
         """Take a group's lock."""

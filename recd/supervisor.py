@@ -105,6 +105,8 @@ class Supervisor:
                 handle.answered(received)
 
         connection.on_message = message
+        if session.closing:  # the worker before may have died before it heard of it
+            handle.send({"id": 0, "op": "close"})
         self.nursery.adopt(session, group, connection.pid)
         if session.opened is not None and not session.opened.done():
             session.opened.set_result(None)

@@ -93,7 +93,7 @@ class Worker:
         self.group = group
         self.lock = lock
         self.tracks: dict[str, Track] = {}
-        self.closing = False
+        self.closing = store.closing
         self.stopping = False
         self._stop_id: int | None = None
         self._stop_deadline = 0.0
@@ -419,6 +419,8 @@ class Worker:
 
     def _close(self, request: dict[str, Any]) -> None:
         self.closing = True
+        with suppress(OSError):  # it is asked again
+            self.store.put_closing()
         self.pending.append(Pending(request, lambda: None))
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:

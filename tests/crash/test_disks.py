@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from disks import Disk, private, small_disk
-from killing import Simulation, check_files, daemon_pid, kill, wait_for_manifest
+from killing import Simulation, check_files, daemon_pid, kill, kill_all, wait_for_manifest
 from recd import index
 from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile, shm
 from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
@@ -314,6 +314,23 @@ def test_a_stop_does_not_wait_for_an_ffmpeg_that_hangs(
             n_least, n = 101, sim.published + 1
     wait_for_manifest(tmp_path)
     check_files(tmp_path, n_least, n)
+
+
+def test_a_close_that_ran_out_of_time_is_known_to_whoever_finishes(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daemon and workers are killed, the simulation lives on: the next start finishes what was closed."""
+    rec = Recorder(dir=tmp_path)
+    film = rec.stream("film", VideoFile("film.mp4", fps=30), like=numbered(0))
+    for i in range(100):
+        film.write(numbered(i), t=i / 30)
+    pid = hung_encoder(runtime)
+    assert not rec.close(timeout=0.5).complete
+    kill_all([*processes_of(runtime).keys() - {pid}])
+    start_again(monkeypatch)
+    wait_for_manifest(tmp_path)
+    assert proved(tmp_path)["state"] == "complete"
+    assert numbers(tmp_path / "film.mp4") == [i % 40 for i in range(100)]
 
 
 def test_a_stop_does_not_wait_for_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
