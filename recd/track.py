@@ -125,6 +125,11 @@ class Track:
             runner.miss = self.journal.miss
         self._dropper = Dropper(self)
 
+    @property
+    def deleted(self) -> bool:
+        """Whether its files were deleted under it: only what begins anew with what is there can go on."""
+        return self.log.deleted
+
     def _first_position(self) -> int:
         """Where the ring is read on; everything before was freed, or is safe and can be.
 
@@ -138,6 +143,12 @@ class Track:
             return None
         try:
             ring = RingConsumer(self.segment.memory, position)
+            freed = ring.word("free_pos")
+            if position < freed <= ring.word("head") and freed % layout.ALIGN_BYTES == 0:
+                log.error("stream %s: its log has lost what was freed up to position %d", self.name, freed)
+                ring.release()
+                ring, self.end = RingConsumer(self.segment.memory, freed), freed
+                position = freed
         except RingDamagedError as e:
             self.state, self.reason = "damaged", e.what
             log.error("stream %s: ring set aside: %s", self.name, e.what)
@@ -145,6 +156,7 @@ class Track:
         ring.set_word("epoch", ring.word("epoch") + 1)
         ring.set_word("worker_pid", os.getpid())
         ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
+        ring.set_error("")
         ring.free(position)
         return ring
 

@@ -43,6 +43,7 @@ from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .runner import Runner, SinkContext
 from .samples import LogRunner
 from .session import GroupLock, SessionStore, doorbell_name
+from .stalls import tell_rings
 from .track import Store, Track
 
 _SLEEP_S: Final = 0.05
@@ -191,6 +192,8 @@ class Worker:
             return
         self._looked_ns = now
         self.caution.look()
+        if any(track.deleted for track in self.tracks.values()):
+            self._leave_deleted()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
             try:
                 self._end()
@@ -206,6 +209,12 @@ class Worker:
             self._synced_ns = now
             for track in self.tracks.values():
                 track.sync()
+
+    def _leave_deleted(self) -> NoReturn:
+        """Somebody has deleted the session's files: a worker that begins once they are back goes on from there."""
+        log.error("session %s: its files in %s were deleted", self.store.session, self.store.path)
+        logging.shutdown()
+        os._exit(EXIT_LATER)
 
     # --- streams -----------------------------------------------------------------------------------
     def _load(self, spec: dict[str, Any]) -> Track:
@@ -494,6 +503,7 @@ def _try_later(socket_path: Path, join: dict[str, Any], e: OSError) -> NoReturn:
     """The disk lets this worker not begin: say why, and leave the next try to another one."""
     error = OutputError(f"{e.strerror or e}: {e.filename or join['directory']}", "see: recd status")
     log.warning("cannot begin yet: %s", error.what)
+    tell_rings(shm.runtime_tag(socket_path.parent), join["session"], e.strerror or str(e))
     with suppress(RecdError, OSError):  # no supervisor: the next one tries
         Link(socket_path, __version__, {**join, "error": to_wire(error)}).connect()
     logging.shutdown()

@@ -100,8 +100,10 @@ class Attachment:
             stats = ring_stats(self._producer, self.writer.payload_bytes_total)
         except ValueError:  # released by another thread meanwhile
             return self.stats()
-        if stats["state"] == "recording" and self.nobody_there():
-            stats.update(state="stalled", reason="recd does not run; samples wait in shared memory")
+        if stats["state"] == "recording" and (pid := self._producer.word("worker_pid")):
+            if not process.start_ticks(pid):  # its successor comes in a moment, or cannot begin
+                who = "recd does not run" if self._hung_up() else "no worker serves it (see: recd status)"
+                stats.update(state="stalled", reason=f"{who}; samples wait in shared memory")
         return stats
 
     def release(self) -> None:

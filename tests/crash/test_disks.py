@@ -22,7 +22,7 @@ from disks import Disk, private, small_disk
 from killing import Simulation, check_files, daemon_pid, kill, kill_all, wait_for_manifest
 from recd import index
 from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile, shm
-from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
+from recordings import csv_numbers, manifest_of, npz, numbered, numbers, proved, stopped, worker_of
 from support import processes_of, wait_until
 
 pytestmark = pytest.mark.requires("unshare")
@@ -200,6 +200,8 @@ def test_a_worker_that_dies_while_the_directory_is_away_has_a_successor_once_it_
     kill(pid)
     wait_until(lambda: status(rec)["state"] == "failed")
     assert status(rec)["reason"] == f"group main: No such file or directory: {run}/.recd/{rec.session}"
+    stats = feed.stream.stats
+    assert (stats["state"], stats["reason"]) == ("stalled", os.strerror(errno.ENOENT))
     feed.some(500)
     (tmp_path / "away").rename(run)
     wait_until(lambda: status(rec)["state"] == "recording")
@@ -226,6 +228,32 @@ def test_a_daemon_that_starts_while_the_directory_is_away_takes_it_up_once_it_is
     wait_until(lambda: status(rec)["state"] == "recording")
     rec.close()
     check(run, feed)
+
+
+def test_a_recording_that_was_deleted_goes_on_from_its_copy(tmp_path: Path, runtime: Path) -> None:
+    """What came since the copy was made is lost, and counted; the worker does not go on with files that are gone."""
+    run = tmp_path / "run"
+    rec, feed = begin(run)
+    copied = feed.at
+    shutil.copytree(run, tmp_path / "copy")
+    feed.some(30)
+    rec.flush()
+    shutil.rmtree(run)
+    wait_until(lambda: feed.stream.stats["reason"] == os.strerror(errno.ENOENT))
+    lost = feed.at
+    feed.some(10)
+    (tmp_path / "copy").rename(run)
+    feed.until_stored()
+    feed.some(10)
+    with pytest.warns(DataLossWarning):
+        summary = rec.close()
+    assert not summary.complete
+    told = manifest_of(run)["streams"]["s"]
+    assert (told["attempted"], told["samples"]) == (feed.at, feed.at - (lost - copied))
+    assert told["lost"] == {"log_damaged": lost - copied}
+    left = [*range(copied), *range(lost, feed.at)]
+    assert npz(run / "s.npz")["data"][:, 0].tolist() == left
+    assert csv_numbers(run / "s.csv")[:, 1].tolist() == left
 
 
 def test_a_recording_that_was_deleted_is_told_until_its_index_entry_is_removed(
