@@ -31,7 +31,10 @@ def tell_rings(tag: str, session: str, reason: str) -> None:
         with suppress(RingDamagedError):
             ring = RingConsumer(segment.memory)
             served = process.start_ticks(ring.word("worker_pid"))
-            if not served and ring.word("consumer_state") in (layout.CONSUMER_RUNNING, layout.CONSUMER_STALLED):
+            if not served and ring.word("consumer_state") in (
+                layout.CONSUMER_RUNNING,
+                layout.CONSUMER_STALLED,
+            ):
                 ring.set_word("consumer_state", layout.CONSUMER_STALLED)
                 ring.set_error(reason)
             ring.release()

@@ -161,7 +161,9 @@ def test_the_manifest_of_what_was_replaced_tells_of_no_file_that_is_not_its_own(
     if not all_of_it:
         streams = json.loads(old.read_text())["streams"]
         assert {n: [f["path"] for f in s["files"]] for n, s in streams.items()} == {"x": [], "y": ["y.npz"]}
-    run = subprocess.run([sys.executable, "-m", "recd", "verify", str(tmp_path)], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "recd", "verify", str(tmp_path)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout
 
 

@@ -435,7 +435,12 @@ def test_a_worker_killed_at_any_call_of_a_story_leaves_the_same_films(
 @pytest.mark.parametrize(("error", "lasts"), [(errno.ENOSPC, True), (errno.EIO, False)])
 @pytest.mark.parametrize("durability", ["process", "interval", "strict"])
 def test_an_error_at_any_call_of_a_story_delays_and_harms_nothing(
-    tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch, durability: str, error: int, lasts: bool
+    tmp_path: Path,
+    ffmpeg: FakeFfmpeg,
+    monkeypatch: pytest.MonkeyPatch,
+    durability: str,
+    error: int,
+    lasts: bool,
 ) -> None:
     """Whichever call fails, once or for a while: every frame that was published is in the films, once."""
     monkeypatch.setattr(pieces, "_MAX_FAILURES", 1000)  # encoders are replaced whose files cannot be synced

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from recd.finisher import Job
 from recd import durable, parts
+from recd.finisher import Job
 from recd.parts import Naming, Part, PartsFile, hash_file, seal
 from recd_client.options import CSVFile, NPZFile, SinkOptions
 from syscall_faults import death, fault

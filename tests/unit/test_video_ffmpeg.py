@@ -54,7 +54,9 @@ def test_a_question_at_which_ffmpeg_hangs_is_asked_again(
 ) -> None:
     """It says nothing about what ffmpeg can do: no video is given up for it."""
     program = Path(os.environ["RECD_FFMPEG"])
-    program.write_text(program.read_text().replace("kill -KILL $$", "exec sleep 60").replace("cat", "echo ' V..... x'"))
+    program.write_text(
+        program.read_text().replace("kill -KILL $$", "exec sleep 60").replace("cat", "echo ' V..... x'")
+    )
     monkeypatch.setattr(ffmpeg, "_ASK_TIMEOUT_S", 1.0)
     assert ffmpeg.encoders() == {"x"}
     assert len(dying.read_text().split()) == 2
