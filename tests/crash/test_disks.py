@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disks import Disk, private, small_disk
+from disks import Disk, private, refused, small_disk
 from killing import Simulation, check_files, daemon_pid, kill, kill_all, wait_for_manifest
 from recd import index
 from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile, shm
@@ -393,6 +393,48 @@ def test_a_disk_that_is_read_only_when_the_daemon_starts_is_waited_for(disk: Dis
     feed.some()
     rec.close()
     check(disk.path / "run", feed)
+
+
+@pytest.mark.requires("strace")
+@pytest.mark.parametrize("error", ["EROFS", "EDQUOT"])
+def test_a_disk_that_takes_nothing_for_a_while_costs_what_is_counted(
+    tmp_path: Path, runtime: Path, error: str
+) -> None:
+    """Read-only in mid-run, or the quota is used up, for films too: told as it is, and gone on with by itself."""
+    rec, feed = begin(tmp_path)
+    film = rec.stream("film", VideoFile("film.mp4", fps=30), like=numbered(0), buffer_bytes=200_000)
+    shot: list[int] = []
+
+    def shoot(n: int) -> None:
+        first = film.stats["attempted"]
+        shot.extend(i for i in range(first, first + n) if film.write(numbered(i), t=i / 30))
+
+    shoot(10)
+    encoder = wait_until(lambda: encoding(runtime))
+    why = os.strerror(getattr(errno, error))
+    with (
+        refused(error, worker_of(rec), worker_of(rec, "video-film")),
+        refused(error, *encoder, calls="write"),
+    ):
+        feed.until_stalled()
+        wait_until(lambda: shoot(1) or film.stats["lost"]["full"] > 5)
+        for stream in (feed.stream, film):
+            assert (stream.stats["state"], stream.stats["reason"]) == ("stalled", why)
+        assert {why in s["reason"] for s in status(rec)["streams"]} == {True}
+    feed.until_stored()
+    wait_until(lambda: film.stats["state"] == "recording")
+    feed.some()
+    shoot(10)
+    with pytest.warns(DataLossWarning):
+        rec.close()
+    check(tmp_path, feed)
+    told = proved(tmp_path)["streams"]["film"]
+    lost = film.stats["attempted"] - len(shot)
+    assert (told["samples"], told["lost"]) == (len(shot), {"full": lost})
+    assert told["stalls"]["count"] >= 1
+    table = told["files"][0]["video"]["frames"]
+    pictures = dict(zip(table["seq"], numbers(tmp_path / "film.mp4"), strict=True))
+    assert [pictures[i] for i in shot] == [i % 40 for i in shot]
 
 
 # --- a tiny /dev/shm ----------------------------------------------------------------------------------
