@@ -350,8 +350,10 @@ class Track:
             promised = self.log.begin < self.journal.promised
             self.journal.trimmed = max(self.journal.trimmed, needed)
             self.journal.save()
-            # What a flush made durable in the log must not depend on files that are not.
-            if self.store.durability != "process" or self.frames is not None or promised:
+            # What a flush made durable in the log must not depend on files that are not; and of a film nobody could
+            # tell after a loss of power whether it had the frames that the log has no more.
+            films = any(r.options.kind == "video" for r in self.runners)
+            if self.store.durability != "process" or films or promised:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:

@@ -211,6 +211,30 @@ def test_the_log_is_deleted_behind_the_encoder(
     filming.check()
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_before_a_segment_is_deleted_the_film_and_its_index_are_durable(
+    tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """Whatever the durability: after a loss of power the log would be missed, and nobody could tell."""
+    monkeypatch.setattr(log, "SEGMENT_BYTES", 4 * RECORD)
+    filming = Filming(tmp_path, ffmpeg, alone=alone)
+    for _ in range(12):
+        filming.write(2)
+        filming.drain()
+    begin, synced = filming.track.log.begin, set()
+    real_sync = os.fdatasync
+
+    def sync(fd: int) -> None:
+        if filming.track.log.begin == begin:
+            synced.add(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real_sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    filming.run_until(lambda: filming.track.log.begin > begin)
+    assert {"film.part.mp4", "sink0.frames0"} <= synced
+    filming.check()
+
+
 def test_durability_strict_syncs_the_log_before_it_frees(
     tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
