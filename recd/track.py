@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
 _LOOK_AT_DISK_NS: Final = 100_000_000
+#: Most bytes that are kept of a damaged ring.
+_IMAGE_BYTES: Final = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -518,5 +520,26 @@ class Track:
         """Set the ring aside; what was read before is finished as usual."""
         log.error("stream %s: ring set aside: %s", self.name, error.what)
         self.state, self.reason = "damaged", error.what
+        self._keep_image(ring)
         ring.set_word("consumer_state", layout.CONSUMER_POISONED)
         ring.set_error("ring damaged")
+
+    def _keep_image(self, ring: RingConsumer) -> None:
+        """Leave what is in the ring beside its log, for somebody to look at: its pages, and what was not freed.
+
+        The kernel copies it: memory that is gone is an error for it, where this process would die.
+        """
+        at = ring.free_position % ring.capacity_bytes
+        parts = [ring.buffer[: layout.DATA_OFFSET], ring.data[at:], ring.data[:at]]
+        try:
+            fd = os.open(
+                self.directory / "ring.image", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+            try:
+                left = _IMAGE_BYTES
+                for part in parts:
+                    left -= os.write(fd, part[:left])
+            finally:
+                os.close(fd)
+        except OSError as e:  # there is one already, or no room: it is only for the curious
+            log.warning("stream %s: no image of its ring is kept: %s", self.name, e)

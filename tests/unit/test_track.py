@@ -402,8 +402,13 @@ def test_a_damaged_header_ends_the_stream_before_it(tmp_path: Path, place: int) 
     recording.feed.write(5)
     at = layout.DATA_OFFSET + 8 * RECORD + place
     recording.feed.memory[at] ^= 0x10
+    before = bytes(recording.feed.memory)
     recording.turn()
+    image = (recording.directory / "ring.image").read_bytes()
     assert poisoned(recording) == [*range(8)]
+    begin = layout.DATA_OFFSET + 8 * RECORD  # the damage and what is behind it, for a later look
+    assert image[layout.DATA_OFFSET : layout.DATA_OFFSET + 2 * RECORD] == before[begin : begin + 2 * RECORD]
+    assert len(image) == len(before)
 
 
 @pytest.mark.parametrize("head", [1, 64, 1 << 20, (1 << 64) - 64])
