@@ -169,10 +169,7 @@ class Journal:
     def miss(self, missing: Missing) -> None:
         """Write down what a reader of the log did not find there, before it goes on; from any thread."""
         if missing in self._missed or missing.end <= self.trimmed:
-            # Another reader told the same; or it is in a file, or was thrown away. Of a loss of power, which may take
-            # the file, nothing is hidden here: who finds his file wanting then gives it up (LogRunner), as nobody can
-            # tell it from what was thrown away.
-            return
+            return  # another reader told the same; or it is in a file, or was thrown away
         self.note(missed(missing))
         self._missed.add(missing)
         if missing.seen and self._noted is None:

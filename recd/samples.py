@@ -96,19 +96,18 @@ class LogRunner(Runner):
 
     def _distrust_file(self) -> None:
         """After a loss of power, a file that has not what was written is begun again, from the log."""
-        if not isinstance(self.sink, AppendSink):  # what is built needs its log until the file is durable
+        if not isinstance(self.sink, AppendSink) or self._sink_state is None:
             return
         path = self._path_of(self.part)
-        if self._sink_state is not None and not self.sink.has(path, self._sink_state):
+        if not self.sink.has(path, self._sink_state):
             log.warning("%s lost with the power what was written; writing it again", path)
             self._begin_part(self.part.number, self.part.begin, self.part.first_seq)
             self._safe = self.position
-        # Also of a checkpoint that is older than the log: the journal holds what was trimmed to be in the files.
-        begins = segments(self.context.log_directory)
-        if begins and begins[0] > self.position:
-            self._fail(
-                OutputError(f"{path} lost with the power what was deleted from the log", "see: recd info")
-            )
+            begins = segments(self.context.log_directory)
+            if begins and begins[0] > self.part.begin:
+                self._fail(
+                    OutputError(f"{path} lost with the power what was deleted from the log", "see: recd info")
+                )
 
     def _path_of(self, part: Part) -> Path:
         return self.naming.part_path(part.number)

@@ -62,8 +62,6 @@ class Recording:
         self.store = store or Store(reserve_bytes=0)
         self.replace = replace
         self.durable = durable
-        #: Whether the power failed before the next worker begins.
-        self.rebooted = False
         self.drops_oldest = drops_oldest
         self.clock = Clock()
         self.feed = Feed(schema, capacity_bytes)
@@ -82,7 +80,6 @@ class Recording:
             self.clock,
             self.replace,
             self.durable,
-            self.rebooted,
         )
         self.runners: list[Runner] = [
             LogRunner(

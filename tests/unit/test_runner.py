@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recd import log
 from recd.checkpoint import Checkpoint
 from recd.track import Store
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
@@ -261,40 +260,6 @@ def test_a_part_that_is_complete_counts_for_more_than_an_older_checkpoint(
     assert recording.runner.position == part.end  # type: ignore[attr-defined]
     story.write(6)
     story.check()
-
-
-@pytest.mark.parametrize("older", [True, False])
-def test_a_loss_of_power_that_takes_a_checkpoint_back_before_the_log_is_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: bool
-) -> None:
-    """What the log has given up, as it was in a file, may be in none then: the file is given up, not completed."""
-    monkeypatch.setattr(log, "SEGMENT_BYTES", 2048)
-    story = Story(tmp_path, [CSVFile("f.csv")])
-    recording = story.recording
-    checkpoint = recording.runner.checkpoint.path
-
-    def live() -> None:
-        for _ in range(10):
-            story.write(5)
-            recording.turn(2)
-            recording.clock.pass_(0.6)
-            recording.turn(2)
-
-    recording.turn(2)
-    story.write(3)
-    recording.turn(2)
-    recording.clock.pass_(0.6)
-    recording.turn(2)
-    state = checkpoint.read_bytes() if older else b""
-    live()
-    assert recording.track.log.begin > recording.feed.head // 4
-    checkpoint.write_bytes(state)
-    recording.rebooted = True
-    recording.die()
-    story.write(1)
-    result = recording.result()
-    assert (result["state"], result["files"]) == ("failed", [])
-    assert "lost with the power what was deleted from the log" in result["reason"]
 
 
 def killed(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
