@@ -146,7 +146,9 @@ class Track:
         try:
             ring = RingConsumer(self.segment.memory, position)
             freed = ring.word("free_pos")
-            if position < freed <= ring.word("head") and freed % layout.ALIGN_BYTES == 0:
+            # (Of what was cut off behind damage, the numbers of what follows tell.)
+            cut = any(self.log.directory.glob("*.cut"))
+            if not cut and position < freed <= ring.word("head") and freed % layout.ALIGN_BYTES == 0:
                 log.error("stream %s: its log has lost what was freed up to position %d", self.name, freed)
                 ring.release()
                 ring, self.end = RingConsumer(self.segment.memory, freed), freed
