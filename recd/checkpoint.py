@@ -84,6 +84,11 @@ class Checkpoint:
         if self.syncer.sync():
             self.close()
 
+    @property
+    def deleted(self) -> bool:
+        """Whether somebody has deleted the file since it was opened."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
     def close(self) -> None:
         """Let go of the file."""
         if self._fd >= 0:

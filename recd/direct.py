@@ -52,6 +52,11 @@ class DirectTrack(Track):
         frames.note = self.journal.note
         frames.source.ring = self.ring
 
+    @property
+    def deleted(self) -> bool:
+        """See :class:`~recd.track.Track`."""
+        return super().deleted or self._freed.deleted
+
     def _first_position(self) -> int:
         state = self._freed.load() or {"position": 0}
         return max(self.log.end, int(state["position"]))

@@ -7,11 +7,17 @@ not write, and would report success the next time: such a file is not asked agai
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Final
+
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def make_directories(path: Path, mode: int = 0o777) -> None:
@@ -35,6 +41,29 @@ def sync_file(path: Path) -> None:
         os.fdatasync(fd)
     finally:
         os.close(fd)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """The file has another name, under which there was none: at no moment one that comes in between is replaced.
+
+    Where the file system (or the C library) cannot promise that, only one that is there already is safe.
+
+    Raises
+    ------
+    FileExistsError
+        There is one.
+    """
+    code = errno.ENOSYS
+    if hasattr(_libc, "renameat2"):
+        names = os.fsencode(source), os.fsencode(target)
+        if _libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(code, os.strerror(code), str(target))
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
 
 
 def renew(path: Path) -> None:

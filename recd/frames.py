@@ -76,6 +76,8 @@ class VideoRunner(FrameRunner):
         )
         #: Where the part ends and the number of the sample behind it, while ffmpeg completes its file.
         self._roll_to: tuple[int, int] | None = None
+        #: The same while the part is being thrown away: an error in between must not bring half of it back.
+        self._discarding: tuple[int, int] | None = None
         self._astray = False  # whether a piece was counted, and this runner did not go back to its end yet
         self._fed = 0
         self._seen = 0  # number behind the newest sample that ever was fed
@@ -217,6 +219,9 @@ class VideoRunner(FrameRunner):
 
     # --- the loop's slice ------------------------------------------------------------------------
     def _step(self, log_end: int) -> bool:
+        if self._discarding is not None:
+            self._discard(*self._discarding)
+            return True
         did = self._pieces.look()
         while len(self._unsafe) > max(self._fed - self._pieces.safe, 0):
             self._unsafe.popleft()
@@ -367,6 +372,7 @@ class VideoRunner(FrameRunner):
 
     def _discard(self, behind: int, next_seq: int) -> None:
         """Drop the running part; the next one takes its number."""
+        self._discarding = (behind, next_seq)
         self._index.close()
         # Its frames count as samples of the stream. Met again after a kill, the first time told them all.
         discarded = self._path("discarded", behind)
@@ -376,11 +382,12 @@ class VideoRunner(FrameRunner):
             else:
                 self._index.sync()
                 self._index.path.rename(discarded)
-                sync_directory(discarded.parent)  # no loss of power brings it back without its frames
+        sync_directory(discarded.parent)  # no loss of power brings it back without its frames
         self._pieces.drop()
         fresh = Part(self.part.number, behind)
         fresh.details = {"pieces": [], "first_seq": next_seq, "next_seq": next_seq, "encoder": None}
         self.parts.put(fresh)
+        self._discarding = None
         self._begin_part(fresh.number, behind, next_seq)
 
     def _end(self) -> bool:

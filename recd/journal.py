@@ -169,7 +169,11 @@ class Journal:
     def miss(self, missing: Missing) -> None:
         """Write down what a reader of the log did not find there, before it goes on; from any thread."""
         if missing in self._missed or missing.end <= self.trimmed:
-            return  # another reader told the same; or it is in a file, or was thrown away
+            # Another reader told the same; or it is in a file, or was thrown away. After a loss of power with
+            # durability "process" (no other: those sync files and checkpoints before they trim) a CSV's newest
+            # checkpoint may be gone, and what it misses here with it: from what was thrown away by a discard, of
+            # which nothing is left in the log either, it cannot be told.
+            return
         self.note(missed(missing))
         self._missed.add(missing)
         if missing.seen and self._noted is None:

@@ -234,6 +234,11 @@ class LogWriter:
             for marked in (self._unsynced, self._unnamed, self._distrusted):
                 marked.discard(begin)
 
+    @property
+    def deleted(self) -> bool:
+        """Whether somebody has deleted the segment that is written to: nobody will find what goes there."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
     def closed_segments(self) -> list[tuple[int, int]]:
         """First and end position of every segment but the newest."""
         return list(itertools.pairwise(self._begins))

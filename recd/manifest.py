@@ -228,6 +228,8 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     }
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first
         path = manifest_path(store.directory, store.session)
+        if spec["overwrite"] == "replace":
+            path = _take_place(path, manifest)
         write_text(path, strict_json.text(manifest))
     entry = index_entry(store, "finished" if finished else "failed", ended_unix_s=time.time())
     if finished:
@@ -244,6 +246,27 @@ def _alone_in(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _take_place(path: Path, manifest: dict[str, Any]) -> Path:
+    """Where the manifest stands of a recording that has replaced files of others: under the first name.
+
+    An older one that stands there is told of no file that is not its own any more: with the files that are left
+    to it, it moves aside; without any it is replaced as they were. Until now it stood there, as they did.
+    """
+    first = path.with_name("manifest.json")
+    try:
+        older = read_json(first)
+        if older is None or path == first:
+            return path
+        ours = {f["path"] for s in manifest["streams"].values() for f in s.get("files", ())}
+        for stream in older["streams"].values():
+            stream["files"] = [f for f in stream["files"] if f["path"] not in ours]
+        if any(stream["files"] for stream in older["streams"].values()):
+            write_text(first.with_stem(f"manifest.{older['session']}"), strict_json.text(older))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return path  # none of ours: it stays
+    return first
 
 
 def manifest_path(directory: Path, session: str) -> Path:

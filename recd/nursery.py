@@ -76,7 +76,7 @@ class Nursery:
 
         def died() -> None:
             child.join(1.0)
-            self._died(session, group, child.pid, child.exitcode)
+            self._died(session, group, child.pid, child.exitcode, create)
 
         self._watch(child.pid, died)
 
@@ -103,14 +103,18 @@ class Nursery:
 
         loop.add_reader(fd, ended)
 
-    def _died(self, session: Session, group: Group, pid: int, exit_code: int | None) -> None:
+    def _died(
+        self,
+        session: Session,
+        group: Group,
+        pid: int,
+        exit_code: int | None,
+        create: dict[str, Any] | None = None,
+    ) -> None:
         """A worker ended: as it should, or it needs a successor."""
         group.leave(pid)
         if session.opened is not None and not session.opened.done():
-            session.opened.set_exception(
-                WorkerError("the session's worker died while it began", "see the daemon's log")
-            )
-            self._registry.forget(session)
+            self._died_beginning(session, group, exit_code, create)
         elif self._registry.sessions.get(session.session) is not session:
             return  # it was refused: there is nothing to go on with
         elif group.ended or self.closed:
@@ -135,6 +139,21 @@ class Nursery:
                 log.error("session %s: group %s: %s", session.session, group.name, group.failed)
                 later = asyncio.get_running_loop().call_later
                 later(RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
+
+    def _died_beginning(
+        self, session: Session, group: Group, exit_code: int | None, create: dict[str, Any] | None
+    ) -> None:
+        """The worker that was to begin a session ended: another one does it, or finds it begun."""
+        if exit_code == EXIT_LOCKED:  # by one that a supervisor before had started: that one will join
+            asyncio.get_running_loop().call_later(_LOCK_RETRY_S, self.start, session, group, create)
+        elif group.may_restart():
+            log.warning("session %s: its worker died while it began (%s)", session.session, exit_code)
+            self.start(session, group, create)
+        elif session.opened is not None:
+            session.opened.set_exception(
+                WorkerError("the session's worker died while it began", "see the daemon's log")
+            )
+            self._registry.forget(session)
 
     def _start_again(self, session: Session, group: Group, *, crashed: bool = False) -> None:
         if group.handle is None and not group.ended and not self.closed:

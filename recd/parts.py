@@ -19,7 +19,7 @@ from typing import Any, Final
 from recd_client.options import SinkOptions
 
 from .ahead import Helpers
-from .durable import Syncer, renew, sync_directory
+from .durable import Syncer, rename_new, renew, sync_directory
 from .finisher import Job
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -147,7 +147,7 @@ class Naming:
     def free(self) -> Naming:
         """These names, or the first of ``stem_1``, ``stem_2``, ... that neither exist nor are being written."""
         candidate, n = self, 0
-        while candidate.final_path(0).exists() or candidate.part_path(0).exists():
+        while os.path.lexists(candidate.final_path(0)) or candidate.part_path(0).exists():
             n += 1
             path = self.final.with_name(f"{self.final.stem}_{n}{self.final.suffix}")
             candidate = Naming(path, self.digits)
@@ -181,15 +181,29 @@ def seal(
         except OSError:
             parts.distrusted.add(part.number)
             raise
-        if final.exists() and not replace:
-            final = Naming(final).free().final
         sync_directory(part_path.parent)  # a rename of a name that was never durable may come to nothing
-        part.path = str(final)
-        parts.put(part, sync=True)
-        os.rename(part_path, final)
+        name = final
+        while not _rename(part, part_path, name, parts, replace=replace):
+            name = Naming(final).free().final
     sync_directory(Path(part.path).parent)
     part.state = "done"
     parts.put(part, sync=True)
+
+
+def _rename(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool) -> bool:
+    """Give a part its final name, which is written down before; False if it is somebody else's, by now or before."""
+    if not replace and os.path.lexists(final):
+        return False
+    part.path = str(final)
+    parts.put(part, sync=True)
+    if replace:
+        os.rename(part_path, final)
+        return True
+    try:
+        rename_new(part_path, final)
+    except FileExistsError:
+        return False
+    return True
 
 
 def hash_file(

@@ -24,7 +24,7 @@ from recd_client.ring import read_word
 from . import index, manifest
 from .recordings import logged
 from .registry import EXIT_LOCKED, MAIN_GROUP
-from .session import SessionStore, read_json, write_json
+from .session import SessionStore, clear_begun, read_json, write_json
 from .shots import ShotIndex
 
 #: A worker that dies is started again so often in all.
@@ -108,6 +108,16 @@ def find(directory: Path | None) -> list[Remains]:
     else:
         stores = set(_below(directory))
     return [_remains(*s) for s in sorted(stores, key=lambda s: s[1])]
+
+
+def clear(directory: Path | None) -> None:
+    """Remove what workers have left that were killed before they had written anything."""
+    if directory is not None:
+        tops = [Path(top) for top, names, _ in os.walk(directory.resolve()) if HIDDEN in names]
+    else:
+        tops = list({Path(e["directory"]) for e in index.read_all()})
+    for top in tops:
+        clear_begun(top)
 
 
 def _below(directory: Path) -> Iterator[tuple[Path, str]]:

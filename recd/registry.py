@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -241,9 +240,3 @@ class Registry:
         if found is None:
             raise NoSuchSessionError(f"no session {session!r} here", "see: recd ls")
         return found
-
-
-def new_session_id() -> str:
-    """A name that sorts by time and is unique on this machine."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-    return f"{stamp}-{os.urandom(3).hex()}"

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,6 +157,8 @@ class Requests:
 
     def _close(self, request: dict[str, Any]) -> None:
         self._worker.closing = True
+        with suppress(OSError):  # it is asked again
+            self._worker.store.put_closing()
         self._pending.append(Pending(request, lambda: None))
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:

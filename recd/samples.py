@@ -412,10 +412,10 @@ class LogRunner(Runner):
                     self._open_sink(self.sink)
                 if self._opened:
                     self._make_durable(self.sink.sync)
-        except OSError:
+            self.save()
+        except OSError:  # not to go on with a file of which an fsync failed: the next would lie
             self._go_back_to_safety()
             raise
-        self.save()
         self.checkpoint.sync()
 
     def _make_durable(self, sync: Callable[[], object]) -> None:

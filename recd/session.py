@@ -3,6 +3,7 @@
 ::
 
     <directory>/.recd/<session>/session.json           who records what, how
+                                closing                the client has closed its recorder
                                 <group>.lock           held by the one worker of that group
                                 <stream>/stream.json   schema, sinks, ring, final names
                                          log/          the stream's log
@@ -12,11 +13,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +51,8 @@ FRAME_RING_RECORDS: Final = 64
 #: Small frames: room for what a loop without physics writes while the worker logs what ffmpeg cannot take.
 FRAME_RING_BYTES: Final = 32 << 20
 _LEAST_RECORDS: Final = 8
+#: Beginning a session takes some milliseconds.
+_BEGINNING_S: Final = 60.0
 
 
 class GroupLock:
@@ -102,6 +105,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
+def clear_begun(directory: Path, session: str | None = None) -> None:
+    """No session directory is left below ``directory`` whose worker was killed before it had written anything.
+
+    Only directories are removed in which nothing is; young ones, whose worker may live, only by their name.
+    """
+    for path in (directory / ".recd").glob(session or "[!.]*"):
+        with contextlib.suppress(OSError):
+            if (path / "session.json").exists() or (
+                session is None and time.time() - path.stat().st_mtime < _BEGINNING_S
+            ):
+                continue
+            for name in (".session.json.new", f"{MAIN_GROUP}.lock"):
+                (path / name).unlink(missing_ok=True)
+            path.rmdir()
+            path.parent.rmdir()  # unless another session works there
+
+
 class SessionStore:
     """The files of one session under ``<directory>/.recd``.
 
@@ -122,23 +142,46 @@ class SessionStore:
     def create(self, spec: dict[str, Any]) -> None:
         """Make the run directory and write the session down.
 
+        One that is written down already stays as it is: a worker of a supervisor that died has begun it.
+
         Raises
         ------
         OutputError
             The directory cannot be made or written.
+        BlockingIOError
+            Another worker has begun, or begins it.
         """
         try:
-            if self.path.exists():
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
+            clear_begun(self.directory)
             make_directories(self.path, 0o755)
-            self.spec = spec
-            write_json(self.path / "session.json", spec)
+            lock = self.lock(MAIN_GROUP)
+            try:
+                self.spec = read_json(self.path / "session.json") or {}
+                if not self.spec:
+                    write_json(self.path / "session.json", spec)
+                    self.spec = spec
+            except OSError:
+                self.remove()  # half a session is none
+                raise
+            finally:
+                lock.release()
+        except BlockingIOError:
+            raise
         except OSError as e:
-            self.remove()  # half a session is none
+            clear_begun(self.directory, self.session)
             raise OutputError(
                 f"cannot record into {self.directory}: {e.strerror}",
                 "choose a directory that can be written: Recorder(dir=...)",
             ) from None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the client has closed its recorder, and may live on."""
+        return (self.path / "closing").exists()
+
+    def put_closing(self) -> None:
+        """Write down that it has: whoever goes on with this session waits for no more streams."""
+        (self.path / "closing").touch()
 
     def lock(self, group: str) -> GroupLock:
         """Take a group's lock."""

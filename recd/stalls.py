@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+
+from recd_client import layout, process, shm
+from recd_client.errors import RingDamagedError
+from recd_client.ring import RingConsumer
 
 #: So many are kept, the newest; all are counted.
 MOST: Final = 100
@@ -14,6 +19,26 @@ MOST: Final = 100
 _SAME_NS: Final = 1_000_000_000
 #: A reason is told again in the log after so long.
 _TELL_AGAIN_NS: Final = 60_000_000_000
+
+
+def tell_rings(tag: str, session: str, reason: str) -> None:
+    """Leave word in the rings of a session that no worker serves, for the client's ``stats``: nothing is stored."""
+    for path in shm.SHM_DIR.glob(f"{shm.PREFIX}-{tag}-{session}-*"):
+        try:
+            segment = shm.Segment.open(f"/{path.name}")
+        except (FileNotFoundError, RingDamagedError):
+            continue
+        with suppress(RingDamagedError):
+            ring = RingConsumer(segment.memory)
+            served = process.start_ticks(ring.word("worker_pid"))
+            if not served and ring.word("consumer_state") in (
+                layout.CONSUMER_RUNNING,
+                layout.CONSUMER_STALLED,
+            ):
+                ring.set_word("consumer_state", layout.CONSUMER_STALLED)
+                ring.set_error(reason)
+            ring.release()
+        segment.close()
 
 
 class Stalls:

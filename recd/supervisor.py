@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recd_client import process, shm
-from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR
+from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR, is_session_id, new_session_id
 from recd_client.errors import (
     LimitError,
     NoSuchSessionError,
@@ -33,7 +33,7 @@ from .adoption import Adoption
 from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
 from .notify import Notifier
 from .nursery import Nursery
-from .registry import MAIN_GROUP, Registry, Session, WorkerHandle, new_session_id
+from .registry import MAIN_GROUP, Registry, Session, WorkerHandle
 from .server import Connection, Server
 
 #: What SIGTERM gives the workers; ``recd stop`` says it itself.
@@ -102,6 +102,8 @@ class Supervisor:
                 handle.answered(received)
 
         connection.on_message = message
+        if session.closing:  # the worker before may have died before it heard of it
+            handle.send({"id": 0, "op": "close"})
         self.nursery.adopt(session, group, connection.pid)
         if session.opened is not None and not session.opened.done():
             session.opened.set_result(None)
@@ -133,6 +135,11 @@ class Supervisor:
     async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         if self.nursery.closed:
             raise LimitError("the daemon is stopping: no new sessions", "try again in a moment")
+        session_id = request.get("session") or new_session_id()
+        if not is_session_id(session_id):
+            raise ProtocolError(f"session {session_id!r}: no name for a session", "update recd-client")
+        if (directory := await self._begun(session_id)) is not None:
+            return {"session": session_id, "directory": str(directory)}
         there = sum(not session.ended for session in self.registry.sessions.values())
         self.limits.check("sessions", there, 1, "recordings", "end some: recd status")
         self.limits.check_metadata(request.get("metadata"))
@@ -145,8 +152,7 @@ class Supervisor:
                 "the daemon cannot see your process (another PID namespace?)", "run both in one"
             )
         name = str(request["name"])
-        directory = _run_directory(name, request.get("directory"), Path(str(request["cwd"])))
-        session_id = new_session_id()
+        directory = _run_directory(name, request.get("directory"), Path(str(request["cwd"])), session_id)
         ticks = process.start_ticks(connection.pid)
         spec = {
             **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
@@ -169,16 +175,23 @@ class Supervisor:
 
     async def _resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session_id = str(request["session"])
+        directory = await self._begun(session_id)
+        if directory is None:
+            raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
+        return {"session": session_id, "directory": str(directory)}
+
+    async def _begun(self, session_id: str) -> Path | None:
+        """Where a session records that was begun, here or by a daemon before; None if none was."""
         session = self.registry.sessions.get(session_id)
         if session is None:
             for entry in index.read_all():
                 if entry.get("session") == session_id:
                     if entry.get("state") != "live":
-                        return {"session": session_id, "directory": entry["directory"]}
+                        return Path(str(entry["directory"]))
                     session = self.adoption.adopt_one(session_id, Path(str(entry["directory"])))
-        if session is None:
-            raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
-        return {"session": session_id, "directory": str(session.directory)}
+        if session is not None and session.opened is not None:
+            await asyncio.shield(session.opened)
+        return None if session is None else session.directory
 
     async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
@@ -367,14 +380,14 @@ def _bell(name: str) -> Callable[[], object]:
         return lambda: None
 
 
-def _run_directory(name: str, given: Any, cwd: Path) -> Path:
-    """The absolute run directory; a new one per run unless the user gave one."""
+def _run_directory(name: str, given: Any, cwd: Path, session_id: str) -> Path:
+    """The absolute run directory; a new one per run unless the user gave one, or the session has one already."""
     if given is not None:
         return Path(os.path.normpath(cwd / str(given)))
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    stamp = f"{session_id.split('-')[0]}Z"
     base = directory = cwd / "recordings" / name / stamp
     n = 0
-    while directory.exists():
+    while directory.exists() and not (directory / ".recd" / session_id).exists():
         n += 1
         directory = base.with_name(f"{stamp}-{n}")
     return directory

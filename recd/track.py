@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
+#: Most bytes that are kept of a damaged ring.
+_IMAGE_BYTES: Final = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,11 @@ class Track:
         self._dropper = Dropper(self)
         self._room = Room(self, self._dropper)
 
+    @property
+    def deleted(self) -> bool:
+        """Whether its files were deleted under it: only what begins anew with what is there can go on."""
+        return self.log.deleted
+
     def _first_position(self) -> int:
         """Where the ring is read on; everything before was freed, or is safe and can be.
 
@@ -120,6 +127,14 @@ class Track:
             return None
         try:
             ring = RingConsumer(self.segment.memory, position)
+            freed = ring.word("free_pos")
+            # (Of what was cut off behind damage, the numbers of what follows tell.)
+            cut = any(self.log.directory.glob("*.cut"))
+            if not cut and position < freed <= ring.word("head") and freed % layout.ALIGN_BYTES == 0:
+                log.error("stream %s: its log has lost what was freed up to position %d", self.name, freed)
+                ring.release()
+                ring, self.end = RingConsumer(self.segment.memory, freed), freed
+                position = freed
         except RingDamagedError as e:
             self.state, self.reason = "damaged", e.what
             log.error("stream %s: ring set aside: %s", self.name, e.what)
@@ -127,6 +142,7 @@ class Track:
         ring.set_word("epoch", ring.word("epoch") + 1)
         ring.set_word("worker_pid", os.getpid())
         ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
+        ring.set_error("")
         ring.free(position)
         return ring
 
@@ -282,8 +298,10 @@ class Track:
         try:
             promised = self.log.begin < self.journal.promised
             self.tell_trim(needed)
-            # What a flush made durable in the log must not depend on files that are not.
-            if self.store.durability != "process" or self.frames is not None or promised:
+            # What a flush made durable in the log must not depend on files that are not; and of a film nobody could
+            # tell after a loss of power whether it had the frames that the log has no more.
+            films = any(r.options.kind == "video" for r in self.runners)
+            if self.store.durability != "process" or films or promised:
                 self.sync_readers()
             self.log.trim(needed)
         except OSError as e:
@@ -461,5 +479,26 @@ class Track:
         """Set the ring aside; what was read before is finished as usual."""
         log.error("stream %s: ring set aside: %s", self.name, error.what)
         self.state, self.reason = "damaged", error.what
+        self._keep_image(ring)
         ring.set_word("consumer_state", layout.CONSUMER_POISONED)
         ring.set_error("ring damaged")
+
+    def _keep_image(self, ring: RingConsumer) -> None:
+        """Leave what is in the ring beside its log, for somebody to look at: its pages, and what was not freed.
+
+        The kernel copies it: memory that is gone is an error for it, where this process would die.
+        """
+        at = ring.free_position % ring.capacity_bytes
+        parts = [ring.buffer[: layout.DATA_OFFSET], ring.data[at:], ring.data[:at]]
+        try:
+            fd = os.open(
+                self.directory / "ring.image", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
+            try:
+                left = _IMAGE_BYTES
+                for part in parts:
+                    left -= os.write(fd, part[:left])
+            finally:
+                os.close(fd)
+        except OSError as e:  # there is one already, or no room: it is only for the curious
+            log.warning("stream %s: no image of its ring is kept: %s", self.name, e)

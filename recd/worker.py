@@ -31,11 +31,14 @@ from .pace import Pace
 from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .requests import Requests
 from .session import GroupLock, SessionStore, doorbell_name
+from .stalls import tell_rings
 from .track import Track
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
 _LOOK_EVERY_NS: Final = 20_000_000
+#: How often it is looked whether somebody has deleted the files that are written to.
+_DELETED_EVERY_NS: Final = 500_000_000
 _END_AGAIN_NS: Final = 1_000_000_000
 
 log = logging.getLogger(__name__)
@@ -70,7 +73,7 @@ class Worker:
         self.group = group
         self.lock = lock
         self.tracks: dict[str, Track] = {}
-        self.closing = False
+        self.closing = store.closing
         self.stopping = False
         self.ended = False
         self.requests = Requests(self)
@@ -86,7 +89,7 @@ class Worker:
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
-        self._looked_ns = 0
+        self._looked_ns = self._deleted_due_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
         self._loader = Loader(store, self.caution, self.finisher, Finisher(self.doorbell.ring))
@@ -163,6 +166,10 @@ class Worker:
             return
         self._looked_ns = now
         self.caution.look()
+        if now > self._deleted_due_ns:
+            self._deleted_due_ns = now + _DELETED_EVERY_NS
+            if any(track.deleted for track in self.tracks.values()):
+                self._leave_deleted()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
             try:
                 self._end()
@@ -177,6 +184,12 @@ class Worker:
         for track in self.tracks.values():
             if track.rounds is not None:
                 track.rounds.look()
+
+    def _leave_deleted(self) -> NoReturn:
+        """Somebody has deleted the session's files: a worker that begins once they are back goes on from there."""
+        log.error("session %s: its files in %s were deleted", self.store.session, self.store.path)
+        logging.shutdown()
+        os._exit(EXIT_LATER)
 
     # --- streams -----------------------------------------------------------------------------------
     def load(self, spec: dict[str, Any]) -> None:
@@ -287,6 +300,7 @@ def _try_later(socket_path: Path, join: dict[str, Any], e: OSError) -> NoReturn:
     """The disk lets this worker not begin: say why, and leave the next try to another one."""
     error = OutputError(f"{e.strerror or e}: {e.filename or join['directory']}", "see: recd status")
     log.warning("cannot begin yet: %s", error.what)
+    tell_rings(shm.runtime_tag(socket_path.parent), join["session"], e.strerror or str(e))
     with suppress(RecdError, OSError):  # no supervisor: the next one tries
         Link(socket_path, __version__, {**join, "error": to_wire(error)}).connect()
     logging.shutdown()
@@ -332,6 +346,8 @@ def main(
     except RecdError as e:
         Link(socket_path, __version__, {**join, "error": to_wire(e)}).connect()
         return
+    except BlockingIOError:
+        os._exit(EXIT_LOCKED)
     try:
         if not store.spec:
             _only_tell(store, Path(runtime), link)

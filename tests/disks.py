@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 SIZE_BYTES = 16 << 20
+#: Of a worker, whose ``write`` also talks to others.
+CHANGES = "pwritev,?pwritev2,pwrite64,ftruncate,fsync,fdatasync,?rename,?renameat,?renameat2,?mkdir,?mkdirat"
 
 
 def private() -> list[str]:
@@ -78,3 +80,29 @@ def small_disk() -> Iterator[Disk]:
     finally:
         shell.communicate()
         shutil.rmtree(at)
+
+
+@contextmanager
+def refused(error: str, *pids: int, calls: str = CHANGES) -> Iterator[None]:
+    """Whatever these processes would change on any disk fails inside the block, as on one that is read-only or full."""
+    which = [word for pid in pids for word in ("-p", str(pid))]
+    command = [
+        "strace",
+        "-f",
+        *which,
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:error={error}",
+        "-o",
+        os.devnull,
+    ]
+    strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert strace.stderr is not None
+    try:
+        for _ in pids:
+            assert "attached" in strace.stderr.readline()
+        yield
+    finally:
+        strace.terminate()  # it lets go of them
+        strace.communicate()

@@ -56,7 +56,7 @@ STEPS: Final = {
     "seal": ("recd.samples:seal", "recd.frames:seal"),
     "seal: hash": ("recd.parts:hash_file",),
     "seal: sync": ("recd.parts:sync_directory",),
-    "rename": ("os:rename",),
+    "rename": ("os:rename", "recd.parts:rename_new"),
     "result": ("recd.session:SessionStore.put_result",),
     "ring removed": ("recd_client.shm:Segment.unlink",),
     "manifest": ("recd.manifest:write_text",),

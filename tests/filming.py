@@ -169,6 +169,7 @@ class Filming:
             self.finisher,
             self.clock,
             False,
+            self.store.durability != "process",
         )
         self.runner = VideoRunner(context, 0, self.options, self.out / "film.mp4")
         where = (self.work_directory, "film", FRAMES, self.store)

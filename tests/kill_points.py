@@ -24,20 +24,21 @@ _WALL: Final = 0x40000000
 #: Numbers of the calls that change files or tell others something.
 _NUMBERS: Final = {
     "x86_64": {
-        "write": 1, "pwrite64": 18, "writev": 20, "pwritev": 296, "fsync": 74, "fdatasync": 75, "truncate": 76,
-        "ftruncate": 77, "rename": 82, "renameat": 264, "renameat2": 316, "mkdir": 83, "mkdirat": 258,
+        "write": 1, "pwrite64": 18, "writev": 20, "pwritev": 296, "pwritev2": 328, "fsync": 74, "fdatasync": 75,
+        "truncate": 76, "ftruncate": 77, "rename": 82, "renameat": 264, "renameat2": 316, "mkdir": 83, "mkdirat": 258,
         "rmdir": 84, "unlink": 87, "unlinkat": 263, "link": 86, "linkat": 265, "openat": 257, "flock": 73,
         "sendto": 44, "sendmsg": 46, "fallocate": 285, "copy_file_range": 326, "sendfile": 40,
     },
     "aarch64": {
-        "write": 64, "pwrite64": 68, "writev": 66, "pwritev": 70, "fsync": 82, "fdatasync": 83, "truncate": 45,
-        "ftruncate": 46, "renameat": 38, "renameat2": 276, "mkdirat": 34, "unlinkat": 35, "linkat": 37,
+        "write": 64, "pwrite64": 68, "writev": 66, "pwritev": 70, "pwritev2": 287, "fsync": 82, "fdatasync": 83,
+        "truncate": 45, "ftruncate": 46, "renameat": 38, "renameat2": 276, "mkdirat": 34, "unlinkat": 35, "linkat": 37,
         "openat": 56, "flock": 32, "sendto": 206, "sendmsg": 211, "fallocate": 47, "copy_file_range": 285,
         "sendfile": 71,
     },
 }  # fmt: skip
 _OF_A_DESCRIPTOR: Final = (
-    "write", "pwrite64", "writev", "pwritev", "fsync", "fdatasync", "ftruncate", "flock", "sendto", "sendmsg",
+    "write", "pwrite64", "writev", "pwritev", "pwritev2", "fsync", "fdatasync", "ftruncate", "flock", "sendto",
+    "sendmsg",
 )  # fmt: skip
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from recd import parts
 from recd.finisher import Finisher, Job
 
 #: What changes files, or makes changes durable.
 CALLS = (
     "open", "pwrite", "pwritev", "write", "ftruncate", "truncate", "rename", "unlink", "fsync", "fdatasync",
+    "rename_new",
 )  # fmt: skip
 _WRITES = ("pwrite", "pwritev", "write")
 
@@ -74,7 +76,8 @@ def fault(
     os_pwrite = os.pwrite
     with pytest.MonkeyPatch.context() as patch:
         for name in calls:
-            patch.setattr(os, name, wrap(name, getattr(os, name)))
+            owner: Any = parts if name == "rename_new" else os
+            patch.setattr(owner, name, wrap(name, getattr(owner, name)))
         yield state
 
 

@@ -99,8 +99,14 @@ class Attachment:
             stats = ring_stats(self._producer, self.writer.payload_bytes_total)
         except ValueError:  # released by another thread meanwhile
             return self.stats()
+        pid = stats["state"] == "recording" and self._producer.word("worker_pid")
         if stats["state"] == "recording" and self.nobody_there():
             stats.update(state="stalled", reason="recd does not run; samples wait in shared memory")
+        elif pid and not process.start_ticks(pid):  # its successor comes in a moment, or cannot begin
+            stats.update(
+                state="stalled",
+                reason="no worker serves it (see: recd status); samples wait in shared memory",
+            )
         return stats
 
     def release(self) -> None:

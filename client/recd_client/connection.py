@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import forks, launch
-from .control import Caller
+from .control import Caller, new_session_id
 from .errors import DaemonNotRunningError
 
 _REPLY_TIMEOUT_S: Final = 30.0
+#: A session is asked for so often, if one daemon after the other dies over it.
+_OPEN_TRIES: Final = 3
 #: One long poll: short, so that a dead daemon is noticed and Ctrl-C works.
 _SLICE_S: Final = 1.0
 #: Beyond its slice, how long the answer to a long poll may take.
@@ -51,20 +53,36 @@ class Connection:
         RecdError
             No daemon, or it refuses; nothing stays open.
         """
-        caller = launch.connect(self.path, autostart=self._autostart)
-        try:
-            reply = caller.call("open", _REPLY_TIMEOUT_S, fields)
-        except BaseException:
-            caller.close()
-            raise
+        # The name is ours: a daemon that is asked again, or the next one, knows a session that was begun already.
+        members = {"session": new_session_id(), **fields}
+        deadline_s = time.monotonic() + _REPLY_TIMEOUT_S
+        for tries_left in reversed(range(_OPEN_TRIES)):
+            caller = launch.connect(self.path, autostart=self._autostart)
+            try:
+                reply = caller.call("open", max(deadline_s - time.monotonic(), _PAUSE_S), members)
+                break
+            except DaemonNotRunningError:
+                if not tries_left or time.monotonic() >= deadline_s:
+                    raise
+            except BaseException:
+                caller.close()
+                raise
         self._caller = caller
         self.session = str(reply["session"])
         return reply
 
     def call(
-        self, op: str, reply_timeout_s: float = _REPLY_TIMEOUT_S, *, may_start: bool = True, **fields: Any
+        self,
+        op: str,
+        reply_timeout_s: float = _REPLY_TIMEOUT_S,
+        *,
+        may_start: bool = True,
+        revives: bool = False,
+        **fields: Any,
     ) -> dict[str, Any]:
         """Ask about this session; reconnects once (to a new daemon, if one may be started) and asks again.
+
+        With ``revives`` it waits a while for the daemon that the session's worker starts when it has none.
 
         Raises
         ------
@@ -83,8 +101,15 @@ class Connection:
                     self._caller = None
                     if time.monotonic() >= deadline_s:
                         raise
-            left_s = max(deadline_s - time.monotonic(), _PAUSE_S)
-            return self._reconnected(left_s, may_start).call(op, left_s, members)
+            revived_s = min(deadline_s, time.monotonic() + REVIVAL_S)
+            while True:
+                left_s = max(deadline_s - time.monotonic(), _PAUSE_S)
+                try:
+                    return self._reconnected(left_s, may_start).call(op, left_s, members)
+                except DaemonNotRunningError:
+                    if not revives or time.monotonic() >= revived_s:
+                        raise
+                time.sleep(_PAUSE_S)
 
     def _reconnected(self, timeout_s: float, may_start: bool) -> Caller:
         caller = launch.connect(self.path, autostart=self._autostart and may_start, timeout_s=timeout_s)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import socket
 import struct
@@ -30,6 +31,18 @@ _RETRY_S: Final = 0.01
 LENGTH: Final = struct.Struct("<I")
 #: Bytes of a Unix socket path, its terminating NUL not counted.
 MAX_SOCKET_PATH_BYTES: Final = 107
+_SESSION_ID: Final = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+
+
+def new_session_id() -> str:
+    """A name that sorts by time and is unique on this machine."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    return f"{stamp}-{os.urandom(3).hex()}"
+
+
+def is_session_id(name: object) -> bool:
+    """Whether a session may be called so."""
+    return isinstance(name, str) and _SESSION_ID.fullmatch(name) is not None
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -259,6 +259,7 @@ class Stream:
         reply = session.connection.call(
             "attach",
             may_start=may_start,
+            revives=True,
             stream=self.name,
             schema=schema.to_json(),
             sinks=[s.to_json() for s in sinks],
@@ -319,7 +320,7 @@ class Stream:
 
     def _is_taken(self, sink: int, position: int, slice_s: float) -> bool:
         """Whether a sink has everything before ``position``; also true when nobody can tell any more."""
-        ask = {"stream": self.name, "sink": sink, "position": position, "timeout_s": slice_s}
+        ask: dict[str, Any] = {"stream": self.name, "sink": sink, "position": position, "timeout_s": slice_s}
         try:
             reply = self._session.connection.call("taken", 2 * slice_s + 1.0, may_start=False, **ask)
         except RecdError as e:

@@ -49,6 +49,8 @@ def command(directory: Path | None, dry_run: bool, as_json: bool) -> int:
         )
     out = console(stderr=as_json)
     reports: list[dict[str, Any]] = []
+    if not dry_run:
+        recovery.clear(directory)
     for remains in recovery.find(directory):
         report = remains.to_json()
         if not as_json:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,8 @@ from recd_client.errors import CodecError
 LEAST_VERSION: Final = "5.1"
 _LEAST_LIBAVFORMAT: Final = (59, 27)
 _ASK_TIMEOUT_S: Final = 20.0
-#: Somebody's kill (or the kernel's, for want of memory) says nothing about ffmpeg or the file: once more.
+#: Somebody's kill (or the kernel's, for want of memory), or one that hangs, as a machine under load or a driver
+#: makes it, says nothing about ffmpeg or the file: once more.
 _KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)
 _TRIES: Final = 3
 
@@ -205,8 +207,9 @@ def _ask_program(program: str, *arguments: str) -> str:
 def _unless_killed(
     run: Callable[[], subprocess.CompletedProcess[bytes]],
 ) -> subprocess.CompletedProcess[bytes]:
-    """What a small job came to; one that was killed from outside is done again, a few times."""
+    """What a small job came to; one that was killed from outside, or hangs, is done again, a few times."""
     for _ in range(_TRIES - 1):
-        if (done := run()).returncode not in _KILLED:
-            return done
+        with suppress(subprocess.TimeoutExpired):
+            if (done := run()).returncode not in _KILLED:
+                return done
     return run()

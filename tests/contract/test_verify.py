@@ -22,9 +22,9 @@ from recd.cli import main
 from recd.log import segment_path, segments
 from recd.parts import hash_file
 from recd.session import GroupLock, write_json
-from recd.verify import Finding, Verification
+from recd.verify import Finding, Verification, apart, outputs
 from recd_client import CSVFile, DataLossWarning, HDF5File, NPZFile, Recorder, VideoFile
-from recd_client.errors import RecordTooLargeError
+from recd_client.errors import OutputError, RecordTooLargeError
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 from recordings import manifest_of, numbered
@@ -193,6 +193,20 @@ def test_an_archive_tells_which_array_is_wrong(run: Path) -> None:
     (run / "s.npz").write_bytes(content)
     trust(run, "s.npz")
     assert any("'x'" in f.what for f in bad(run))
+
+
+def test_an_hdf5_file_that_cannot_be_read_to_its_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its library can loop for ever, or crash: in a process of its own, which is given some time."""
+    os.mkfifo(tmp_path / "endless.h5")
+    monkeypatch.setattr(apart, "PATIENCE_S", 0.5)
+    with pytest.raises(OutputError, match=r"not readable in 0.5 s"):
+        [*outputs.read_through(tmp_path / "endless.h5", "hdf5", VARYING)]
+    monkeypatch.setattr(apart, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(apart.sys, "executable", shutil.which("false"))
+    with pytest.raises(OutputError, match="ends the process"):
+        [*outputs.read_through(tmp_path / "endless.h5", "hdf5", VARYING)]
 
 
 def test_an_hdf5_file_tells_which_dataset_is_wrong(run: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disks import Disk, private, small_disk
-from killing import Simulation, check_files, daemon_pid, kill, wait_for_manifest
+from disks import Disk, private, refused, small_disk
+from killing import Simulation, check_files, daemon_pid, kill, kill_all, wait_for_manifest
 from recd import index
 from recd_client import CSVFile, DataLossWarning, NPZFile, Recorder, Stream, VideoFile, shm
-from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
+from recordings import csv_numbers, manifest_of, npz, numbered, numbers, proved, stopped, worker_of
 from support import processes_of, wait_until
 
 pytestmark = pytest.mark.requires("unshare")
@@ -200,6 +200,8 @@ def test_a_worker_that_dies_while_the_directory_is_away_has_a_successor_once_it_
     kill(pid)
     wait_until(lambda: status(rec)["state"] == "failed")
     assert status(rec)["reason"] == f"group main: No such file or directory: {run}/.recd/{rec.session}"
+    stats = feed.stream.stats
+    assert (stats["state"], stats["reason"]) == ("stalled", os.strerror(errno.ENOENT))
     feed.some(500)
     (tmp_path / "away").rename(run)
     wait_until(lambda: status(rec)["state"] == "recording")
@@ -226,6 +228,32 @@ def test_a_daemon_that_starts_while_the_directory_is_away_takes_it_up_once_it_is
     wait_until(lambda: status(rec)["state"] == "recording")
     rec.close()
     check(run, feed)
+
+
+def test_a_recording_that_was_deleted_goes_on_from_its_copy(tmp_path: Path, runtime: Path) -> None:
+    """What came since the copy was made is lost, and counted; the worker does not go on with files that are gone."""
+    run = tmp_path / "run"
+    rec, feed = begin(run)
+    copied = feed.at
+    shutil.copytree(run, tmp_path / "copy")
+    feed.some(30)
+    rec.flush()
+    shutil.rmtree(run)
+    wait_until(lambda: feed.stream.stats["reason"] == os.strerror(errno.ENOENT))
+    lost = feed.at
+    feed.some(10)
+    (tmp_path / "copy").rename(run)
+    feed.until_stored()
+    feed.some(10)
+    with pytest.warns(DataLossWarning):
+        summary = rec.close()
+    assert not summary.complete
+    told = manifest_of(run)["streams"]["s"]
+    assert (told["attempted"], told["samples"]) == (feed.at, feed.at - (lost - copied))
+    assert told["lost"] == {"log_damaged": lost - copied}
+    left = [*range(copied), *range(lost, feed.at)]
+    assert npz(run / "s.npz")["data"][:, 0].tolist() == left
+    assert csv_numbers(run / "s.csv")[:, 1].tolist() == left
 
 
 def test_a_recording_that_was_deleted_is_told_until_its_index_entry_is_removed(
@@ -316,6 +344,23 @@ def test_a_stop_does_not_wait_for_an_ffmpeg_that_hangs(
     check_files(tmp_path, n_least, n)
 
 
+def test_a_close_that_ran_out_of_time_is_known_to_whoever_finishes(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daemon and workers are killed, the simulation lives on: the next start finishes what was closed."""
+    rec = Recorder(dir=tmp_path)
+    film = rec.stream("film", VideoFile("film.mp4", fps=30), like=numbered(0))
+    for i in range(100):
+        film.write(numbered(i), t=i / 30)
+    pid = hung_encoder(runtime)
+    assert not rec.close(timeout=0.5).complete
+    kill_all([*processes_of(runtime).keys() - {pid}])
+    start_again(monkeypatch)
+    wait_for_manifest(tmp_path)
+    assert proved(tmp_path)["state"] == "complete"
+    assert numbers(tmp_path / "film.mp4") == [i % 40 for i in range(100)]
+
+
 def test_a_stop_does_not_wait_for_room(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a full disk it says what it could not finish and is gone; the next start finishes it."""
     run = disk.path / "run"
@@ -348,6 +393,48 @@ def test_a_disk_that_is_read_only_when_the_daemon_starts_is_waited_for(disk: Dis
     feed.some()
     rec.close()
     check(disk.path / "run", feed)
+
+
+@pytest.mark.requires("strace")
+@pytest.mark.parametrize("error", ["EROFS", "EDQUOT"])
+def test_a_disk_that_takes_nothing_for_a_while_costs_what_is_counted(
+    tmp_path: Path, runtime: Path, error: str
+) -> None:
+    """Read-only in mid-run, or the quota is used up, for films too: told as it is, and gone on with by itself."""
+    rec, feed = begin(tmp_path)
+    film = rec.stream("film", VideoFile("film.mp4", fps=30), like=numbered(0), buffer_bytes=200_000)
+    shot: list[int] = []
+
+    def shoot(n: int) -> None:
+        first = film.stats["attempted"]
+        shot.extend(i for i in range(first, first + n) if film.write(numbered(i), t=i / 30))
+
+    shoot(10)
+    encoder = wait_until(lambda: encoding(runtime))
+    why = os.strerror(getattr(errno, error))
+    with (
+        refused(error, worker_of(rec), worker_of(rec, "video-film")),
+        refused(error, *encoder, calls="write"),
+    ):
+        feed.until_stalled()
+        wait_until(lambda: shoot(1) or film.stats["lost"]["full"] > 5)
+        for stream in (feed.stream, film):
+            assert (stream.stats["state"], stream.stats["reason"]) == ("stalled", why)
+        assert {why in s["reason"] for s in status(rec)["streams"]} == {True}
+    feed.until_stored()
+    wait_until(lambda: film.stats["state"] == "recording")
+    feed.some()
+    shoot(10)
+    with pytest.warns(DataLossWarning):
+        rec.close()
+    check(tmp_path, feed)
+    told = proved(tmp_path)["streams"]["film"]
+    lost = film.stats["attempted"] - len(shot)
+    assert (told["samples"], told["lost"]) == (len(shot), {"full": lost})
+    assert told["stalls"]["count"] >= 1
+    table = told["files"][0]["video"]["frames"]
+    pictures = dict(zip(table["seq"], numbers(tmp_path / "film.mp4"), strict=True))
+    assert [pictures[i] for i in shot] == [i % 40 for i in shot]
 
 
 # --- a tiny /dev/shm ----------------------------------------------------------------------------------

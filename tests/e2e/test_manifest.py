@@ -137,6 +137,36 @@ def test_a_file_of_that_name_is_left_alone(tmp_path: Path, content: str) -> None
     assert npz(tmp_path / "x.npz")["data"].tolist() == [1.0]
 
 
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_the_manifest_of_what_was_replaced_tells_of_no_file_that_is_not_its_own(
+    tmp_path: Path, all_of_it: bool
+) -> None:
+    """With ``replace`` the newest stands under the first name; an older one goes, or keeps what files it has."""
+    with Recorder(dir=tmp_path) as rec:
+        rec.log("x", 1.0)
+        rec.log("y", 1.0)
+    old = tmp_path / f"manifest.{rec.session}.json"
+    with Recorder(dir=tmp_path, overwrite="replace") as rec:
+        rec.log("x", 2.0)
+        if all_of_it:
+            rec.log("y", 2.0)
+        rec.flush()
+        told = json.loads((tmp_path / "manifest.json").read_text())
+        assert told["session"] != rec.session  # until the files are replaced as well
+        summary = rec.close()
+    assert summary.manifest == tmp_path / "manifest.json"
+    assert json.loads(summary.manifest.read_text())["session"] == rec.session
+    assert npz(tmp_path / "x.npz")["data"].tolist() == [2.0]
+    assert old.exists() != all_of_it
+    if not all_of_it:
+        streams = json.loads(old.read_text())["streams"]
+        assert {n: [f["path"] for f in s["files"]] for n, s in streams.items()} == {"x": [], "y": ["y.npz"]}
+    run = subprocess.run(
+        [sys.executable, "-m", "recd", "verify", str(tmp_path)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout
+
+
 def test_a_table_of_frames_stands_on_one_line(tmp_path: Path) -> None:
     """A manifest can be read by people, too: it has no line per frame."""
     with Recorder(dir=tmp_path) as rec:

@@ -211,6 +211,30 @@ def test_the_log_is_deleted_behind_the_encoder(
     filming.check()
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_before_a_segment_is_deleted_the_film_and_its_index_are_durable(
+    tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """Whatever the durability: after a loss of power the log would be missed, and nobody could tell."""
+    monkeypatch.setattr(log_writer, "SEGMENT_BYTES", 4 * RECORD)
+    filming = Filming(tmp_path, ffmpeg, alone=alone)
+    for _ in range(12):
+        filming.write(2)
+        filming.drain()
+    begin, synced = filming.track.log.begin, set()
+    real_sync = os.fdatasync
+
+    def sync(fd: int) -> None:
+        if filming.track.log.begin == begin:
+            synced.add(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real_sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    filming.run_until(lambda: filming.track.log.begin > begin)
+    assert {"film.part.mp4", "sink0.frames0"} <= synced
+    filming.check()
+
+
 def test_durability_strict_syncs_the_log_before_it_frees(
     tmp_path: Path, ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,6 +477,42 @@ def test_a_worker_killed_at_any_call_of_a_story_leaves_the_same_films(
         if not state.struck:
             break
     assert at > 60
+
+
+@pytest.mark.parametrize(("error", "lasts"), [(errno.ENOSPC, True), (errno.EIO, False)])
+@pytest.mark.parametrize("durability", ["process", "interval", "strict"])
+def test_an_error_at_any_call_of_a_story_delays_and_harms_nothing(
+    tmp_path: Path,
+    ffmpeg: FakeFfmpeg,
+    monkeypatch: pytest.MonkeyPatch,
+    durability: str,
+    error: int,
+    lasts: bool,
+) -> None:
+    """Whichever call fails, once or for a while: every frame that was published is in the films, once."""
+    monkeypatch.setattr(pieces, "_MAX_FAILURES", 1000)  # encoders are replaced whose files cannot be synced
+    every = int(os.environ.get("RECD_EVERY", "29"))
+    for at in itertools.count(1 + error % every, every):
+        store = Store(durability, reserve_bytes=0)
+        filming = Filming(tmp_path / str(at), ffmpeg, store=store, split=10, save_on_reset=True)
+        with fault(at, OSError(error, os.strerror(error)), torn=True) as state:
+
+            def turn(times: int, filming: Filming = filming, state: Fault = state) -> None:
+                if lasts and state.struck and state.at:
+                    state.at = 0  # it is over after this
+                    with fault(1, OSError(error, os.strerror(error)), lasts=True):
+                        filming.turn(3)
+                        filming.track.sync_all()
+                    filming.clock.pass_(0.6)
+                filming.turn(times)
+                filming.track.sync_all()
+                filming.clock.pass_(0.6)
+
+            story(filming, turn)
+            struck = state.count >= at
+            filming.check()
+        if not struck:
+            break
 
 
 # --- anything -------------------------------------------------------------------------------------

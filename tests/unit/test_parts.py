@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recd import durable, parts
 from recd.finisher import Job
 from recd.parts import Naming, Part, PartsFile, hash_file, seal
 from recd_client.options import CSVFile, NPZFile, SinkOptions
@@ -219,6 +220,27 @@ def test_a_foreign_file_of_the_final_name_is_not_overwritten(tmp_path: Path) -> 
     assert part.path == str(sealing.directory / "s_2.csv")
 
 
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_foreign_file_that_appears_at_the_last_moment_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    """Nor where a file system cannot rename without replacing, as far as that can be: it is looked for once more."""
+    sealing = Sealing(tmp_path)
+    real = parts.rename_new
+
+    def late(source: Path, target: Path) -> None:
+        if target.name != "s_2.csv":
+            target.write_bytes(b"foreign")
+        real(source, target)
+
+    monkeypatch.setattr(parts, "rename_new", late)
+    if not supported:
+        monkeypatch.setattr(durable, "_libc", object())
+    part = sealing.run()
+    assert part.path == str(sealing.directory / "s_2.csv")
+    assert sealing.files == {"s.csv": b"foreign", "s_1.csv": b"foreign", "s_2.csv": CONTENT}
+
+
 def test_a_foreign_file_that_appears_after_a_kill_is_not_overwritten(tmp_path: Path) -> None:
     """Also when the name was still free, and written down, before the kill."""
     for at in itertools.count(1):
@@ -279,6 +301,7 @@ def test_the_name_is_written_down_and_the_file_synced_before_it_is_renamed(
     sealing = Sealing(tmp_path)
     for name in ("fsync", "fdatasync", "rename"):
         monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
+    monkeypatch.setattr(parts, "rename_new", noted("rename", parts.rename_new))
     sealing.run()
     assert order == [
         "fsync s.part.csv",

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recd.checkpoint import Checkpoint
 from recd.room import Store
 from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
 from rows import Recording
 from sink_samples import read
 from streams import PLAIN
-from syscall_faults import fault
+from syscall_faults import Killed, fault
 
 SINKS: tuple[SinkOptions, ...] = (
     CSVFile("whole.csv"),
@@ -201,3 +203,66 @@ def test_a_file_whose_sync_failed_is_replaced_by_a_copy(tmp_path: Path, name: st
         (path,) = tmp_path.rglob(name)
         assert path.stat().st_ino != failed[0]
         story.check()
+
+
+def test_a_file_is_never_asked_again_after_its_sync_failed(tmp_path: Path) -> None:
+    """Whichever sync of a file it was, of a checkpoint or of a whole part: the answer would be a lie."""
+    for nth in itertools.count(1):
+        story = Story(tmp_path / str(nth), [CSVFile("reset.csv", save_on_reset=True)], "interval")
+        calls, failed = 0, -1
+
+        def asked(fd: int, nth: int = nth) -> None:
+            nonlocal calls, failed
+            if not os.readlink(f"/proc/self/fd/{fd}").endswith(".part.csv"):
+                return
+            assert failed < 0 or not os.path.samestat(os.fstat(fd), os.fstat(failed)), nth
+            calls += 1
+            if calls == nth:
+                failed = os.dup(fd)  # so that no other file gets its number
+                raise OSError(BROKEN, os.strerror(BROKEN))
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("fsync", "fdatasync"):
+                real = getattr(os, name)
+                patch.setattr(os, name, lambda fd, real=real: (asked(fd), real(fd)))  # type: ignore[misc]
+            for step in range(6):
+                tell(story, step)
+                story.recording.turn(3)
+                story.recording.track.sync_all()
+                story.recording.clock.pass_(0.6)
+            story.check()
+        if failed < 0:
+            break
+        os.close(failed)
+    assert nth > 10
+
+
+@pytest.mark.parametrize("options", [CSVFile("f.csv", split=5), NPZFile("f.npz", split=5)])
+def test_a_part_that_is_complete_counts_for_more_than_an_older_checkpoint(
+    tmp_path: Path, options: SinkOptions
+) -> None:
+    """Killed between the two, a worker has a successor that begins the next part, and opens the old one no more."""
+    story = Story(tmp_path, [options])
+    recording = story.recording
+    story.write(3)
+    recording.turn(2)
+    recording.clock.pass_(0.6)
+    recording.turn(2)
+    assert recording.runner.checkpoint.load()
+    story.write(4)
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr(Checkpoint, "save", killed)
+        recording.turn(2)
+    recording.die()
+    part = recording.runner.parts.parts[0]
+    assert part.state == "sealing"
+    assert recording.runner.checkpoint.load()["part"]["number"] == 0  # type: ignore[index]
+    assert recording.runner.position == part.end  # type: ignore[attr-defined]
+    story.write(6)
+    story.check()
+
+
+def killed(checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+    """The worker dies as it would write this down."""
+    if state.get("part", {}).get("number") == 1:
+        raise Killed

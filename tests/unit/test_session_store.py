@@ -73,6 +73,35 @@ def test_a_session_that_cannot_be_begun_leaves_nothing(
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_session_is_begun_once(tmp_path: Path) -> None:
+    """A worker that is told to begin what another one has begun leaves it alone, and makes way if that one lives."""
+    first = SessionStore(tmp_path, "one")
+    first.create(SPEC)
+    second = SessionStore(tmp_path, "one")
+    second.create({**SPEC, "overwrite": "replace"})
+    assert second.spec == SPEC
+    lock = first.lock("main")
+    with pytest.raises(BlockingIOError):
+        SessionStore(tmp_path, "one").create(SPEC)
+    lock.release()
+    assert SessionStore(tmp_path, "one").spec == SPEC
+
+
+def test_what_a_worker_left_that_was_killed_as_it_began_goes_with_the_next_session(tmp_path: Path) -> None:
+    """An empty directory is no session; one in which there is anything, or whose worker may live, stays."""
+    hidden = tmp_path / ".recd"
+    for name in ("old", "young", "full"):
+        (hidden / name).mkdir(parents=True)
+        (hidden / name / "main.lock").touch()
+        (hidden / name / ".session.json.new").write_text("{")
+        if name == "full":
+            (hidden / name / "s-s").mkdir()
+        if name != "young":
+            os.utime(hidden / name, (0, 0))
+    SessionStore(tmp_path, "one").create(SPEC)
+    assert sorted(p.name for p in hidden.iterdir()) == ["full", "one", "young"]
+
+
 def test_a_worker_goes_on_when_its_supervisor_died_before_it_could_join(tmp_path: Path) -> None:
     """It does not die of that: it comes back to the next one, as after any death of a supervisor."""
     link = Link(tmp_path / "recd.sock", "0", {})

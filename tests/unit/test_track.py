@@ -4,6 +4,7 @@ import errno
 import math
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from recd_client.options import CSVFile, NPZFile, NullSink
 from recd_client.ring import RingProducer
 from rows import Recording
 from streams import PLAIN, VARYING
-from syscall_faults import fault
+from syscall_faults import Killed, fault
 
 RECORD = layout.record_bytes(PLAIN.payload_bytes)
 
@@ -58,6 +59,22 @@ def test_what_was_published_is_logged_and_freed(tmp_path: Path) -> None:
         assert recording.feed.producer.word("durable_seq") == recording.feed.producer.next_seq
         assert not recording.track.drain()
     assert recording.logged() == recording.feed.written
+
+
+@pytest.mark.parametrize("durability", ["process", "interval", "strict"])
+def test_nothing_is_freed_before_it_is_in_the_log(tmp_path: Path, durability: str) -> None:
+    """A worker killed as it appends leaves everything in the ring that the log has not, and so in the file."""
+    for at in (1, 2, 5):
+        recording = Recording(tmp_path / str(at), CSVFile("r.csv"), store=Store(durability, reserve_bytes=0))
+        with suppress(Killed), fault(at, Killed(), torn=True, lasts=True, calls=("pwritev",)) as state:
+            for _ in range(at):
+                recording.feed.write(7)
+                recording.track.drain()
+        assert state.struck
+        assert recording.feed.producer.word("free_pos") <= recording.track.log.end
+        recording.die()
+        assert recording.result()["samples"] == len(recording.feed.written)
+        assert recording.numbers("r.csv") == recording.feed.written
 
 
 @pytest.mark.parametrize("schema", [PLAIN, VARYING], ids=["fixed", "varying"])
@@ -386,8 +403,13 @@ def test_a_damaged_header_ends_the_stream_before_it(tmp_path: Path, place: int) 
     recording.feed.write(5)
     at = layout.DATA_OFFSET + 8 * RECORD + place
     recording.feed.memory[at] ^= 0x10
+    before = bytes(recording.feed.memory)
     recording.turn()
+    image = (recording.directory / "ring.image").read_bytes()
     assert poisoned(recording) == [*range(8)]
+    begin = layout.DATA_OFFSET + 8 * RECORD  # the damage and what is behind it, for a later look
+    assert image[layout.DATA_OFFSET : layout.DATA_OFFSET + 2 * RECORD] == before[begin : begin + 2 * RECORD]
+    assert len(image) == len(before)
 
 
 @pytest.mark.parametrize("head", [1, 64, 1 << 20, (1 << 64) - 64])

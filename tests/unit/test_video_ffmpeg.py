@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from fractions import Fraction
 from pathlib import Path
@@ -45,6 +46,20 @@ def test_a_job_that_is_killed_every_time_fails(dying: Path, deaths: int) -> None
     """After three tries the kill is its outcome: nobody waits for ever."""
     assert ffmpeg.run(["-i"]).returncode == -signal.SIGKILL
     assert len(dying.read_text().split()) == 3
+
+
+@pytest.mark.parametrize("deaths", [1])
+def test_a_question_at_which_ffmpeg_hangs_is_asked_again(
+    dying: Path, deaths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing about what ffmpeg can do: no video is given up for it."""
+    program = Path(os.environ["RECD_FFMPEG"])
+    program.write_text(
+        program.read_text().replace("kill -KILL $$", "exec sleep 60").replace("cat", "echo ' V..... x'")
+    )
+    monkeypatch.setattr(ffmpeg, "_ASK_TIMEOUT_S", 1.0)
+    assert ffmpeg.encoders() == {"x"}
+    assert len(dying.read_text().split()) == 2
 
 
 def test_the_bundled_ffmpeg_is_found_without_running_it(monkeypatch: pytest.MonkeyPatch) -> None:
