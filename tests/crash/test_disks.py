@@ -419,8 +419,8 @@ def test_a_disk_that_takes_nothing_for_a_while_costs_what_is_counted(
         feed.until_stalled()
         wait_until(lambda: shoot(1) or film.stats["lost"]["full"] > 5)
         for stream in (feed.stream, film):
-            assert (stream.stats["state"], stream.stats["reason"]) == ("stalled", why)
-        assert {why in s["reason"] for s in status(rec)["streams"]} == {True}
+            wait_until(lambda s=stream: (s.stats["state"], s.stats["reason"]) == ("stalled", why))
+        wait_until(lambda: all(why in s["reason"] for s in status(rec)["streams"]))
     feed.until_stored()
     wait_until(lambda: film.stats["state"] == "recording")
     feed.some()
