@@ -57,6 +57,4 @@ def ends_of(producer: str, consumer: str) -> Ends:
 
 
 #: For a parametrised test or fixture: the names of producer and consumer, in each combination.
-EACH_PAIR = [
-    pytest.param((p, c), id=f"{p}-{c}", marks=NEEDS[p] or NEEDS[c]) for p in NAMES for c in NAMES
-]
+EACH_PAIR = [pytest.param((p, c), id=f"{p}-{c}", marks=NEEDS[p] or NEEDS[c]) for p in NAMES for c in NAMES]

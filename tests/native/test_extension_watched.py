@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from compiling import ROOT, WATCHED, extension, mutant
 
 pytestmark = pytest.mark.requires("gcc", "native")
@@ -27,7 +26,9 @@ TESTS = [
 
 def outcome_of(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """These tests with the package in that directory; malloc for all of Python, so that every block has its guards."""
-    library = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    library = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
     env = {
         **os.environ,
         "LD_PRELOAD": library.stdout.strip(),
@@ -37,7 +38,17 @@ def outcome_of(package: Path, *arguments: str) -> subprocess.CompletedProcess[st
         "PYTHONPATH": os.pathsep.join([str(package), str(ROOT), str(ROOT / "tests")]),
         "RECD_BACKEND": "native",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--capture=sys", "-p", "no:cacheprovider", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "--capture=sys",
+        "-p",
+        "no:cacheprovider",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 

@@ -8,7 +8,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-
 from compiling import NATIVE, WATCHED, compiled, mutant
 
 pytestmark = pytest.mark.requires("gcc")
@@ -28,7 +27,9 @@ def ran(program: Path, *arguments: object, under: tuple[str, ...] = ()) -> subpr
     env = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=HANGS_S)
     if "unexpected memory mapping" in done.stderr:
-        done = subprocess.run(["setarch", "-R", *command], capture_output=True, text=True, env=env, timeout=HANGS_S)
+        done = subprocess.run(
+            ["setarch", "-R", *command], capture_output=True, text=True, env=env, timeout=HANGS_S
+        )
     return done
 
 

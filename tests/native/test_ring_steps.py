@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiling import HERE, NATIVE, extension, mutant
 
 from backends import Backend, Ends, backend
-from compiling import HERE, NATIVE, extension, mutant
 from killed_ring import (
     ACTS,
     SITUATIONS,

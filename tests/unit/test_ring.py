@@ -211,7 +211,8 @@ def test_samples_never_use_the_reserve(ends: Ends) -> None:
     label=st.integers(0, layout.MAX_MARK_BYTES - 25),
     causes=st.sets(st.sampled_from(layout.CAUSES)),
 )
-def test_the_close_fits_into_a_ring_full_of_samples_losses_and_marks(ends: Ends, start: int, payload: int, label: int, causes: set[str]
+def test_the_close_fits_into_a_ring_full_of_samples_losses_and_marks(
+    ends: Ends, start: int, payload: int, label: int, causes: set[str]
 ) -> None:
     """Wherever the lap ends, marks stop in time for the close to find room, with all its losses."""
     producer, consumer = ends.pair()

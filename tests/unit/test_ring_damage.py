@@ -103,7 +103,9 @@ def test_nothing_the_consumer_wrote_is_read_back(ends: Ends) -> None:
         ({"max_record_bytes": 0}, "contradict"),
     ],
 )
-def test_a_geometry_that_does_not_fit_this_code_is_refused(ends: Ends, geometry: dict[str, int], message: str) -> None:
+def test_a_geometry_that_does_not_fit_this_code_is_refused(
+    ends: Ends, geometry: dict[str, int], message: str
+) -> None:
     """Another version, an unknown incompatible flag or contradicting sizes: both ends say so and stay out."""
     memory = new_memory(**geometry)
     for end in ends:

@@ -84,7 +84,9 @@ def interrupted_write(scene: Scene, size: int, line: int) -> bool:
 
 @in_each_situation
 @pytest.mark.parametrize("size", [0, 100, 2000])
-def test_an_interrupt_at_any_line_of_a_write_is_accounted_for(situation: Act, size: int, each: Backend) -> None:
+def test_an_interrupt_at_any_line_of_a_write_is_accounted_for(
+    situation: Act, size: int, each: Backend
+) -> None:
     """However a write is interrupted, its attempt is published or lost, told once, and the ring goes on."""
     ends, line, went_that_far = ends_of("python", each.name), 0, True
     while went_that_far:

@@ -165,7 +165,9 @@ def test_an_interrupt_anywhere_leaves_the_ring_whole(
         if not interrupted_after(number, lambda bench=bench: action(bench)):  # type: ignore[misc]
             break
         bench.check()
-    assert number > (3 if each.name == "python" else 0)  # what C does by itself is interrupted before or after
+    assert number > (
+        3 if each.name == "python" else 0
+    )  # what C does by itself is interrupted before or after
 
 
 def test_nothing_is_kept_per_sample(each: Backend) -> None:

@@ -181,7 +181,21 @@ NUMBERS = [
     "7",
     1j,
 ]
-TIMES = [None, 0.5, -1.0, float("nan"), float("inf"), 7, True, np.float64(3.25), np.float32(0.5), "1.5", "x", [], 2**70]
+TIMES = [
+    None,
+    0.5,
+    -1.0,
+    float("nan"),
+    float("inf"),
+    7,
+    True,
+    np.float64(3.25),
+    np.float32(0.5),
+    "1.5",
+    "x",
+    [],
+    2**70,
+]
 STEPS = [None, 0, 5, -1, True, np.int64(9), np.uint8(3), 2**63 - 1, -(2**63), 2**64, 1.5, "2"]
 
 
@@ -244,7 +258,10 @@ def test_any_time_and_step_has_the_same_outcome(dt: float | None) -> None:
     for t in TIMES:
         calls += [lambda s, t=t: s.writer.write(2.0, t), lambda s, t=t: s.writer.write(2.0, t=t, step=4)]  # type: ignore[misc]
     for step in STEPS:
-        calls += [lambda s, n=step: s.writer.write(3.0, 0.5, n), lambda s, n=step: s.writer.write(3.0, step=n)]  # type: ignore[misc]
+        calls += [
+            lambda s, n=step: s.writer.write(3.0, 0.5, n),
+            lambda s, n=step: s.writer.write(3.0, step=n),
+        ]  # type: ignore[misc]
     calls += [lambda s: s.writer.write(data=5.0, step=1), lambda s: s.writer.write(step=1, t=2.0, data=5.0)]
     calls += [lambda s: setattr(s.clock, "step", 12), lambda s: s.writer.write(1.0)]
     agree(calls, 0.0, dt=dt)
@@ -294,8 +311,9 @@ def sleep(side: Side) -> None:
 
 acts = st.one_of(
     st.builds(
-        lambda n, i, q, t, step, times: times
-        * [lambda s: s.writer.write({"q": np.full(9, q), "n": n, "image": IMAGES[i]}, t, step)],
+        lambda n, i, q, t, step, times: (
+            times * [lambda s: s.writer.write({"q": np.full(9, q), "n": n, "image": IMAGES[i]}, t, step)]
+        ),
         st.integers(-(2**64), 2**64),
         st.integers(0, 2),
         st.floats(allow_nan=False),
@@ -312,7 +330,9 @@ acts = st.one_of(
     st.builds(lambda paused: [lambda s: s.writer.set_paused(paused)], st.booleans()),
     st.builds(lambda step: [lambda s: setattr(s.clock, "step", step)], st.integers(0, 10**6)),
     st.builds(lambda n: [lambda s: s.writer.mark("m" * n, {}, 1.0, 2, 0)], st.integers(0, 900)),
-    st.sampled_from([drain, sleep, lambda s: s.writer.restart_gate(), lambda s: s.writer.skip(2)]).map(lambda f: [f]),
+    st.sampled_from([drain, sleep, lambda s: s.writer.restart_gate(), lambda s: s.writer.skip(2)]).map(
+        lambda f: [f]
+    ),
 )
 
 
@@ -331,7 +351,8 @@ def test_any_sequence_of_calls_leaves_the_same_ring(
         scenes = [[lambda s: s.writer.set_paused(False)]]
     calls = [call for scene in scenes for call in scene]
     if closed:
-        calls += [lambda s: s.writer.close(1.0, 2, 3), lambda s: s.writer.write(LIKE), lambda s: claim(s, 1.0, 1, False)]
+        calls += [lambda s: s.writer.close(1.0, 2, 3), lambda s: s.writer.write(LIKE)]
+        calls += [lambda s: claim(s, 1.0, 1, False)]
     agree(calls, LIKE, dt=dt, hz=hz)
 
 
@@ -364,7 +385,9 @@ def fails(error: type[BaseException]) -> Callable[[], Any]:
 
 
 @pytest.mark.usefixtures("hosted")
-@pytest.mark.parametrize("view", [lambda: None, lambda: 5, lambda: np.zeros(4), lambda: [1], fails(ValueError)])
+@pytest.mark.parametrize(
+    "view", [lambda: None, lambda: 5, lambda: np.zeros(4), lambda: [1], fails(ValueError)]
+)
 def test_a_view_that_is_not_to_be_had_is_asked_for_otherwise(view: Callable[[], Any]) -> None:
     """Whatever another library answers or raises, the sample takes the long way, and arrives."""
     side = Side(backend("native"), np.zeros(3))
@@ -490,12 +513,24 @@ def test_an_array_of_the_ring_may_be_written_into_it(each: Backend, way: slice, 
 
 
 def test_nothing_is_referred_to_longer_than_the_call(each: Backend) -> None:
-    """Arrays, dtypes, keys, numbers, errors and None have as many references as before, whatever happens to a sample."""
+    """Arrays, dtypes, keys, numbers and None have as many references as before, whatever happened to a sample."""
     array, strided, bad, time = np.zeros(50), np.zeros((50, 2))[:, 1], np.zeros(3), 1234.5
     sample = {"key of mine": array, "other": strided}
     side = Side(each, sample)
     writer: Any = side.writer
-    watched = [array, strided, bad, time, array.dtype, sample, "key of mine", None, writer, side.clock, side.producer]
+    watched = [
+        array,
+        strided,
+        bad,
+        time,
+        array.dtype,
+        sample,
+        "key of mine",
+        None,
+        writer,
+        side.clock,
+        side.producer,
+    ]
 
     def all_ways() -> None:
         for _ in range(REPEATS):
@@ -515,7 +550,8 @@ def test_nothing_is_referred_to_longer_than_the_call(each: Backend) -> None:
     blocks, counts = sys.getallocatedblocks(), [sys.getrefcount(o) for o in watched]
     all_ways()
     gc.collect()
-    assert [max(0, sys.getrefcount(o) - n - REPEATS // 2) for o, n in zip(watched, counts, strict=True)] == [0] * len(watched)
+    grown = [sys.getrefcount(o) - n for o, n in zip(watched, counts, strict=True)]
+    assert max(grown) < REPEATS // 2
     assert sys.getallocatedblocks() - blocks < REPEATS
 
 
@@ -535,7 +571,7 @@ def test_a_released_ring_is_no_crash(each: Backend) -> None:
         lambda: p.recover(0, 0, 0.0, 0), p.lost, c.head, c.has_news, c.announce_sleep, lambda: c.free(0),
     ]  # fmt: skip
     for call in calls:
-        with pytest.raises((ValueError, TypeError), match="released|not memoryview"):
+        with pytest.raises((ValueError, TypeError), match=r"released|not memoryview"):
             call()
     p.release()
     c.release()
