@@ -43,7 +43,7 @@ def stopping(at: str, stop: Callable[[], None]) -> Iterator[None]:
 @in_each_situation
 @for_each_act
 def test_a_kill_at_any_point_leaves_only_whole_records(situation: Act, act: Act, each: Backend) -> None:
-    """Killed between any two bytecodes, it leaves whole records, and every attempt accounted for, for either consumer."""
+    """Killed between any two bytecodes, it leaves whole records and exact counts, for either consumer."""
     scene = Scene(ends_of("python", each.name))
     situation(scene)
     images = Images(scene, each.RingConsumer)
