@@ -1,8 +1,8 @@
 """A producer in a process of its own: ``ring_program.py RING DOORBELL COUNT FIXED POLICY`` writes a pattern.
 
-Run by path, so it imports what the tests import; RECD_BACKEND says which producer it is. Sample ``n`` is a counter
-that goes on across samples, so that a reader recognises each byte; its length is FIXED words, or varies with ``n``
-when that is 0.
+Run by path, so it imports what the tests import; RECD_BACKEND says which producer it is. Sample ``n`` is a
+counter that goes on across samples, so that a reader recognises each byte; its length is FIXED words, or varies
+with ``n`` when that is 0.
 """
 
 from __future__ import annotations
