@@ -19,7 +19,7 @@ from typing import Any, Final
 from recd_client.options import SinkOptions
 
 from .ahead import Helpers
-from .durable import Syncer, rename_new, renew, sync_directory
+from .durable import Syncer, rename_new, sync_directory
 from .finisher import Job
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -63,8 +63,8 @@ class PartsFile:
         self.syncer = Syncer(path)
         #: A sync that puts a copy in the file's place must not leave behind what another thread appends.
         self._changing = threading.Lock()
-        #: Parts whose files an ``fsync`` failed to make durable.
-        self.distrusted: set[int] = set()
+        #: What makes the files of complete parts durable: by number, the one that did while they were written.
+        self.syncers: dict[int, Syncer] = {}
         self.parts: dict[int, Part] = {}
         try:
             lines = path.read_bytes().splitlines()
@@ -173,21 +173,20 @@ def seal(
     again after a kill at any point in between finds what was done.
     """
     if not part.path or part_path.exists():
-        if part.number in parts.distrusted:
-            renew(part_path)
-            parts.distrusted.discard(part.number)
-        try:
-            part.sha256, part.bytes = digest or hash_file(part_path, job.advance)
-        except OSError:
-            parts.distrusted.add(part.number)
-            raise
-        sync_directory(part_path.parent)  # a rename of a name that was never durable may come to nothing
+        syncer = parts.syncers.setdefault(part.number, Syncer(part_path))
+        # With its name: a rename of one that was never durable may come to nothing.
+        if digest is None:
+            digest = hash_file(part_path, job.advance, sync=syncer.sync)
+        else:
+            sync_directory(part_path.parent)
+        part.sha256, part.bytes = digest
         name = final
         while not _rename(part, part_path, name, parts, replace=replace):
             name = Naming(final).free().final
     sync_directory(Path(part.path).parent)
     part.state = "done"
     parts.put(part, sync=True)
+    parts.syncers.pop(part.number, None)
 
 
 def _rename(part: Part, part_path: Path, final: Path, parts: PartsFile, *, replace: bool) -> bool:
@@ -207,17 +206,16 @@ def _rename(part: Part, part_path: Path, final: Path, parts: PartsFile, *, repla
 
 
 def hash_file(
-    path: Path, advance: Callable[[int], None] = lambda n: None, *, sync: bool = True
+    path: Path, advance: Callable[[int], None] = lambda n: None, *, sync: Callable[[], object] | None = None
 ) -> tuple[str, int]:
-    """SHA-256 (hex) and size of a file, synced to the disk if it is ours."""
+    """SHA-256 (hex) and size of a file; while it is hashed, or before, ``sync`` makes it durable."""
     sha, size = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as f, Helpers(1) as syncer:
-        fd = f.fileno()
         # A large file is hashed while the disk is busy with it.
-        large = sync and os.fstat(fd).st_size >= _LARGE_BYTES
-        syncing = syncer.submit(os.fsync, fd) if large else None
-        if sync and syncing is None:
-            os.fsync(fd)
+        large = os.fstat(f.fileno()).st_size >= _LARGE_BYTES
+        syncing = syncer.submit(sync) if sync is not None and large else None
+        if sync is not None and syncing is None:
+            sync()
         while block := f.read(_BLOCK_BYTES):
             sha.update(block)
             size += len(block)

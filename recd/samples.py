@@ -295,6 +295,8 @@ class LogRunner(Runner):
             self._open_sink(self.sink)
             self._make_durable(self.sink.finish)
             self._opened = False
+            # A sync of it may be under way, whose failure whoever seals it must not miss.
+            self.parts.syncers[self.part.number] = self._file
         part.end, part.next_seq, part.state = self.position, self._next_seq, "sealing"
         self.parts.put(part)
         self._complete.append(part)

@@ -46,7 +46,7 @@ _PATIENCE_S: Final = 60
 STEPS: Final = {
     "log append": ("recd.log_writer:LogWriter.append",),
     "log cut": ("recd.log_writer:LogWriter.trim",),
-    "free": ("recd_client.ring:RingConsumer.free",),
+    "free": ("recd_client.backend:RingConsumer.free",),
     "checkpoint save": ("recd.checkpoint:Checkpoint.save",),
     "journal note": ("recd.journal:Journal.note",),
     "csv write": ("recd.sinks.csv:CSVSink.write",),

@@ -53,7 +53,7 @@ def check_hash(path: Path, sha256: str, advance: Callable[[int], None]) -> str:
         done = total
 
     try:
-        found, _ = hash_file(path, step, sync=False)
+        found, _ = hash_file(path, step)
     except FileNotFoundError:
         return "missing"
     except OSError:

