@@ -268,8 +268,8 @@ class Track:
         """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
         failed = [r for r in self.runners if r.state == "failed"]
         if failed and self.ring is not None and self.state == "recording":
-            self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
             self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
+            self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""
@@ -472,16 +472,17 @@ class Track:
             return
         self.state, self.reason = "stalled", reason
         if self.ring is not None:
-            self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
+            # before the state, so that whoever sees that finds its reason
             self.ring.set_error(error.strerror or type(error).__name__)
+            self.ring.set_word("consumer_state", layout.CONSUMER_STALLED)
 
     def _poison(self, ring: RingConsumer, error: RingDamagedError) -> None:
         """Set the ring aside; what was read before is finished as usual."""
         log.error("stream %s: ring set aside: %s", self.name, error.what)
         self.state, self.reason = "damaged", error.what
         self._keep_image(ring)
-        ring.set_word("consumer_state", layout.CONSUMER_POISONED)
         ring.set_error("ring damaged")
+        ring.set_word("consumer_state", layout.CONSUMER_POISONED)
 
     def _keep_image(self, ring: RingConsumer) -> None:
         """Leave what is in the ring beside its log, for somebody to look at: its pages, and what was not freed.

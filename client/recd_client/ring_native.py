@@ -11,6 +11,9 @@ from . import layout
 from .native import extension
 from .ring import ConsumerWords, ProducerWords, impossible_head, mark_payload, read_geometry
 
+if extension is None:
+    raise ImportError("the native ring was not built", name="recd_client._ring")
+
 _CODES: Final = {cause: code for code, cause in enumerate(layout.CAUSES)}
 
 

@@ -9,6 +9,9 @@ from .native import extension
 from .sample import FixedPlan, Plan
 from .writer import WriterRules
 
+if extension is None:
+    raise ImportError("the native ring was not built", name="recd_client._ring")
+
 
 class NativeWriter(extension.Writer, WriterRules):
     """As :class:`recd_client.writer.Writer`; what is not ordinary goes there, to ``write_any`` and ``claim_any``."""
