@@ -278,7 +278,9 @@ def check_stream(
         every = [n for part in files for n in part]
         assert every == sorted(set(every))
         stories = [contents(powered.kind, k)[path] for k in range(len(tale) + 1)]
-        if powered.durability == "process":  # only what was flushed is promised: of the rest, resets may be lost, too
+        if (
+            powered.durability == "process"
+        ):  # only what was flushed is promised: of the rest, resets may be lost, too
             files = [[n for n in every if n < least]]
             stories = [[[n for part in parts for n in part if n < least]] for parts in stories]
         known = [k for k, told in enumerate(stories) if without(told, missing) == without(files, missing)]
