@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
@@ -73,6 +73,13 @@ def renew(path: Path) -> None:
     sync_file(copy)
     os.rename(copy, path)
     sync_directory(path.parent)
+
+
+class CanSync(Protocol):
+    """A file, or a log."""
+
+    def sync_in_place(self) -> None:
+        """It is durable as it was when this was called; from any thread."""
 
 
 class Syncer:

@@ -33,7 +33,7 @@ from recd_client.errors import OutputError
 from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
-from .durable import Syncer, sync_directory
+from .durable import CanSync, sync_directory
 from .finisher import Job
 from .fit import settings_of
 from .log import Missing
@@ -495,7 +495,7 @@ class VideoRunner(FrameRunner):
         self._pieces.sync()
         self.parts.sync()
 
-    def mark(self) -> list[Syncer]:
+    def mark(self) -> Sequence[CanSync]:
         """See :class:`Runner`."""
         return [self._index.syncer, *self._pieces.syncers, self.parts.syncer]
 

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
-from .durable import Syncer
+from .durable import CanSync, Syncer
 from .log import LogReader, Missing
 
 #: Kind of the events that tell what readers of the log missed; no record of the client's.
@@ -222,9 +222,9 @@ class Journal:
         self._checkpoint.sync()
 
     @property
-    def syncers(self) -> list[Syncer]:
+    def syncers(self) -> Sequence[CanSync]:
         """What :meth:`sync` makes durable."""
-        return [self._syncer, self._checkpoint.syncer]
+        return [self._syncer, self._checkpoint]
 
     def close(self) -> None:
         """Let go of the files."""

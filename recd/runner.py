@@ -20,7 +20,7 @@ from recd_client.schema import Schema
 
 from .batch import Event
 from .checkpoint import Checkpoint
-from .durable import Syncer
+from .durable import CanSync
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
@@ -153,7 +153,7 @@ class Runner(ABC):
     def sync(self) -> None:
         """Checkpoint, and make file and checkpoint durable."""
 
-    def mark(self) -> list[Syncer]:
+    def mark(self) -> Sequence[CanSync]:
         """Note how far the runner has come; returns what must be synced before that can be vouched for."""
         return []
 
@@ -164,9 +164,9 @@ class Runner(ABC):
         """It is not: a sync failed. :meth:`sync` follows."""
 
     @property
-    def own_files(self) -> list[Syncer]:
+    def own_files(self) -> Sequence[CanSync]:
         """What a successor begins with."""
-        return [self.parts.syncer, self.checkpoint.syncer]
+        return [self.parts.syncer, self.checkpoint]
 
     @abstractmethod
     def stop(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from recd_client.options import SinkOptions
 from .batch import DISCARD, RESET, Batch, Event
 from .chunks import HAS_CONTROL, Chunk, Item
 from .dropping import count_samples
-from .durable import Syncer, sync_directory
+from .durable import CanSync, Syncer, sync_directory
 from .finisher import Job
 from .log import LogReader, LogSource, Missing, segments
 from .parts import Part, seal
@@ -60,6 +60,11 @@ class LogRunner(Runner):
         if context.rebooted:
             self._distrust_parts()
         self._go_back_to_safety()
+        if (
+            context.durable
+        ):  # what the worker before saved last may not be on the disk, and is what counts from now on
+            with suppress(OSError):
+                self.checkpoint.sync()
         if context.rebooted:
             self._distrust_file()
 
@@ -377,7 +382,7 @@ class LogRunner(Runner):
         self._saved_at_ns = self.context.now_ns()
         self._noted = None
 
-    def mark(self) -> list[Syncer]:
+    def mark(self) -> Sequence[CanSync]:
         """See :class:`Runner`."""
         if self.over or self._safe == self.position:
             return []

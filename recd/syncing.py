@@ -17,21 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from .durable import CanSync
 from .finisher import Finisher, Job
 
 if TYPE_CHECKING:
     from .track import Track
 
 EVERY_NS: Final = 200_000_000
-
-
-class CanSync(Protocol):
-    """A file, or a log."""
-
-    def sync_in_place(self) -> None:
-        """It is durable as it was when this was called; from any thread."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,9 @@ class Track:
         limit = store.spool_limit_bytes
         self.log = LogWriter(directory / "log", None if limit is None else max(limit // 4, 1))
         self.journal = Journal(directory, schema)
+        if store.durability != "process":  # as of the runners' checkpoints
+            with contextlib.suppress(OSError):
+                self.journal.sync()
         self.stalls = Stalls(directory / "stalls.json", now_ns)
         for runner in runners:
             runner.sync_log, runner.stalls = self.log.sync, self.stalls

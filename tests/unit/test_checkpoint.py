@@ -67,8 +67,8 @@ def test_the_newest_state_wins(
 def test_every_truncation_of_the_newer_slot_gives_the_older_state(path: Path) -> None:
     """A write that was cut anywhere leaves the state before it."""
     newest = {"position": 3, "sink": {"bytes": 9, "rows": 1}}
-    whole = saved(path, OLDER, NEWER, newest)  # the third lies in the second slot, at the file's end
-    for length in range(SLOT_BYTES, len(whole)):
+    whole = saved(path, OLDER, NEWER, newest)  # the third lies in the third slot, at the file's end
+    for length in range(2 * SLOT_BYTES, len(whole)):
         path.write_bytes(whole[:length])
         assert loaded(path) == NEWER, f"cut at byte {length}"
     path.write_bytes(whole)
@@ -196,3 +196,51 @@ def test_syncing_reaches_the_file_and_needs_none(path: Path, monkeypatch: pytest
     checkpoint.sync()
     assert synced == [str(path)]
     checkpoint.close()
+
+
+@pytest.mark.parametrize("saves_between", [0, 1, 2, 7])
+def test_the_state_that_was_synced_last_is_never_written_over(path: Path, saves_between: int) -> None:
+    """Whatever a loss of power leaves of what was saved since: the state that was synced, or a newer one, is there."""
+    checkpoint = Checkpoint(path)
+    for n in range(saves_between):
+        checkpoint.save({"n": n})
+    checkpoint.save({"n": 100})
+    checkpoint.sync()
+    synced = path.read_bytes().ljust(3 * SLOT_BYTES, b"\0")
+    for n in range(101, 106):
+        checkpoint.save({"n": n})
+        now = path.read_bytes().ljust(3 * SLOT_BYTES, b"\0")
+        for spoilt in range(3):  # each slot: as it was, or, if it was written since, torn
+            at = spoilt * SLOT_BYTES
+            if now[at : at + SLOT_BYTES] != synced[at : at + SLOT_BYTES]:
+                path.write_bytes(now[:at] + bytes(SLOT_BYTES) + now[at + SLOT_BYTES :])
+                assert (loaded(path) or {"n": 0})["n"] >= 100
+        everything = b"".join(
+            synced[at : at + SLOT_BYTES]
+            if now[at : at + SLOT_BYTES] == synced[at : at + SLOT_BYTES]
+            else bytes(SLOT_BYTES)
+            for at in range(0, 3 * SLOT_BYTES, SLOT_BYTES)
+        )
+        path.write_bytes(everything)
+        assert loaded(path) == {"n": 100}
+        path.write_bytes(now)
+
+
+def test_a_save_during_a_sync_is_not_taken_for_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two saves while another thread syncs may have written over what it syncs: the one synced before stands."""
+    checkpoint = Checkpoint(path)
+    checkpoint.save({"n": 1})
+    checkpoint.sync()
+    checkpoint.save({"n": 2})
+    real = os.fdatasync
+
+    def sync(fd: int) -> None:
+        checkpoint.save({"n": 3})
+        checkpoint.save({"n": 4})
+        real(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", sync)
+        checkpoint.sync_in_place()
+    checkpoint.save({"n": 5})
+    assert b'{"n":1}' in path.read_bytes()
