@@ -2,10 +2,13 @@
 
 import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).parent
 
 #: One build for every later version of Python; not for free-threaded ones, which have no such interface yet.
 STABLE = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -27,7 +30,7 @@ setup(
         Extension(
             "recd_client._ring",
             ["native/_ring.c"],
-            depends=["native/ring.h", "native/copy.h"],
+            depends=sorted(str(p.relative_to(HERE)) for p in (HERE / "native").glob("*.h")),
             extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if STABLE else [],
             py_limited_api=STABLE,
