@@ -40,6 +40,8 @@ from leaks import Census, leaks_since  # noqa: E402
 from support import processes_of  # noqa: E402
 
 DISK_BYTES: Final = 256 << 20
+#: What the recording that lasts all the time may need more, for each minute.
+_MORE_BYTES_PER_MINUTE: Final = 48 << 20
 #: A recording that is not finished so long after everything came to rest never is.
 PATIENCE_S: Final = 120.0
 _START_AGAIN_S: Final = 2.0
@@ -216,7 +218,8 @@ def main() -> int:
     with own_daemon(options.dir, quick=False) as bench, tempfile.TemporaryDirectory() as plain:
         own_disk = False
         if options.mounted:
-            mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "recd-soak", plain]
+            disk_bytes = DISK_BYTES + int(options.minutes * _MORE_BYTES_PER_MINUTE)
+            mount = ["mount", "-t", "tmpfs", "-o", f"size={disk_bytes}", "recd-soak", plain]
             own_disk = subprocess.run(mount, capture_output=True).returncode == 0
         if not own_disk:
             print("no file system of our own: the disk will not be full", file=sys.stderr)
