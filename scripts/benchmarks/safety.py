@@ -150,6 +150,11 @@ class _Ring:
         producer.release()
         self._words = memoryview(self.segment.memory).cast("B")[: layout.DATA_OFFSET].cast("Q")
 
+    def rewind(self) -> None:
+        """Nothing was published or freed yet."""
+        for word in (layout.PRODUCER["head"], layout.CONSUMER["free_pos"], layout.CONSUMER["durable_seq"]):
+            self._words[word // 8] = 0
+
     def publish(self, rows: int) -> Iterator[None]:
         """So many rows come, a few megabytes at a time; each time is the worker's."""
         step = _STEP_BYTES // self.stride_bytes
@@ -190,6 +195,7 @@ def _drain(
     """Seconds of the worker's own work until so many rows are in the log and taken by the sink; number of syncs."""
     top, syncer = bench.new_directory(), _Counted(lambda: None)
     with _unsafe() if way == "none" else nullcontext():
+        ring.rewind()
         tracks = [_track(top / str(n), sink, ring, way, syncer) for n in range(passes)]
         began_s = looked_s = time.monotonic()
         for track in tracks:
