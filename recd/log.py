@@ -90,7 +90,10 @@ class LogReader:
             offset, info = found
             if self.end is not None and info.begin >= self.end:
                 return None
-            self.offset, self._behind = found.behind, info.end
+            self.offset = found.behind
+            if info.begin < self._behind:  # it stands there twice: a disk may do that
+                continue
+            self._behind = info.end
             if info.end > self.position:
                 return Chunk(info, self._fd, offset)
 

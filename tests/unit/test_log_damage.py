@@ -187,6 +187,21 @@ def test_a_missing_segment_is_counted(tmp_path: Path) -> None:
         damaged.restore()
 
 
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_chunks_that_stand_there_twice_are_read_once(tmp_path: Path, chunks: int) -> None:
+    """A disk that repeats a stretch of a segment doubles nothing."""
+    damaged = Damaged(tmp_path, 12, 8000)
+    whole = damaged.check()
+    i = 0
+    ends = [offset + HEADER_BYTES + info.body_bytes for at, offset, info in damaged.chunks if at == i]
+    for begin, end in zip([0, *ends], [*ends, ends[-1]][chunks:], strict=False):
+        raw = damaged.contents[i]
+        damaged.files[i].write_bytes(raw[:end] + raw[begin:end] + raw[end:])
+        assert damaged.check(at_end=True) == whole
+    damaged.restore()
+    assert damaged.check() == whole
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_damage_costs_only_what_it_touches(
