@@ -58,6 +58,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         best: dict[str, Any] | None = None
+        synced = self._slots[self._durable] if self._durable >= 0 else 0
         self._generation, self._last, self._slots, self._durable = 0, None, [0] * _SLOTS, -1
         for number in range(_SLOTS):
             slot = raw[number * _SLOT_BYTES : (number + 1) * _SLOT_BYTES]
@@ -70,6 +71,8 @@ class Checkpoint:
             self._slots[number] = generation
             if generation > self._generation:
                 self._generation, self._last, self._durable, best = generation, body, number, json.loads(body)
+        if synced in self._slots[:] and synced:  # loaded again: what was synced is still known
+            self._durable = self._slots.index(synced)
         return best
 
     def save(self, state: dict[str, Any]) -> None:

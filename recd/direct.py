@@ -48,6 +48,8 @@ class DirectTrack(Track):
     ) -> None:
         self.frames = frames
         self._freed = Checkpoint(directory / "ring.ckpt")
+        #: Number behind the last record that was proved.
+        self._proved_seq = 0
         super().__init__(directory, name, schema, store, [frames], segment, now_ns)
         frames.note = self.journal.note
         frames.source.ring = self.ring
@@ -79,6 +81,7 @@ class DirectTrack(Track):
                         "the rest of this ring was set aside",
                     )
                 self.end += item.size
+                self._proved_seq = item.first_seq + item.count if isinstance(item, records.Run) else item.seq
         return self.end > before
 
     def _spill_oldest(self, ring: RingConsumer) -> bool:
@@ -125,7 +128,7 @@ class DirectTrack(Track):
         self._freed.save({"position": position})
         ring.free(position)
         if self.store.durability != "interval":
-            ring.set_word("durable_seq", self._first_unsafe(ring))
+            ring.set_word("durable_seq", max(self._first_unsafe(ring), ring.word("durable_seq")))
         return True
 
     def sync(self) -> bool:
@@ -147,8 +150,8 @@ class DirectTrack(Track):
 
     def _first_unsafe(self, ring: RingConsumer) -> int:
         """Number of the first sample that is not safe."""
-        if ring.position == self.end:
-            return ring.word("next_seq")
+        if ring.position == self.end:  # not the producer's word: it may have gone on since
+            return self._proved_seq
         item = records.one(ring.region(ring.position, self.end), 0, ring.position, True)
         return item.first_seq if isinstance(item, records.Run) else item.seq
 

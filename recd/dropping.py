@@ -31,6 +31,7 @@ from recd_client.schema import Schema
 
 from .batch import Event
 from .chunks import HEADER_BYTES, Chunk, ChunkInfo, describe, event_of
+from .durable import sync_file
 from .journal import gaps
 from .log import LogReader
 
@@ -73,6 +74,9 @@ class Dropper:
                 if not self._track.read_journal_to(end):
                     return False
                 losses = losses_of(path.read_bytes())
+                if not losses:  # a loss of power has taken what was in it: the segment stays
+                    path.unlink()
+                    continue
                 self._bury(begin, losses[0].position, end, losses)
         self.pending = False
         return True
@@ -108,6 +112,7 @@ class Dropper:
             else:
                 new = self._path(begin).with_suffix(".new")
                 new.write_bytes(data)
+                sync_file(new)  # its name may reach the disk before it, and a reader would find nothing
                 new.rename(self._path(begin))
                 self.pending = True
                 return self.finish()

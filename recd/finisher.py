@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,8 @@ class Job:
             self.result = self._work(self)
         except BaseException as e:
             self.error = e
+            # Else the error keeps what the work had in hand, files and large buffers, until the cycle is found.
+            traceback.clear_frames(e.__traceback__)
         finally:
             self.done.set()
 

@@ -22,6 +22,7 @@ from recd_client.errors import RecdError, RingDamagedError
 from recd_client.ring import read_word
 
 from . import index, manifest
+from .durable import sync_directory, sync_file
 from .recordings import logged
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .session import SessionStore, clear_begun, read_json, write_json
@@ -200,12 +201,12 @@ def finish(remains: Remains, tell: Callable[[int, int], object]) -> dict[str, An
     for stream in remains.streams:
         if stream.state == "failed":
             (store.stream_path(stream.name) / "result.json").unlink(missing_ok=True)
-    groups = {str(s["group"]) for s in store.streams() if store.result(s["stream"]) is None} | {MAIN_GROUP}
+    groups = {str(s["group"]) for s in store.streams() if not store.has_result(s["stream"])} | {MAIN_GROUP}
     # The main worker ends the session once the others are done.
     workers = [_GroupWorker(store, group) for group in sorted(groups, key=lambda g: g == MAIN_GROUP)]
     try:
         while any(not w.finished() for w in workers):
-            done = sum(store.result(s.name) is not None for s in remains.streams)
+            done = sum(store.has_result(s.name) for s in remains.streams)
             tell(done, len(remains.streams))
             workers[-1].process.join(_LOOK_S)
     finally:
@@ -300,7 +301,9 @@ def _relocate(store: SessionStore) -> None:
                 lines.append(json.dumps(moved(json.loads(line))))
         temporary = path.with_suffix(".moved")
         temporary.write_text("\n".join([*lines, ""]))
+        sync_file(temporary)
         temporary.replace(path)
+        sync_directory(path.parent)
     store.spec = {**store.spec, "directory": new}
     write_json(store.path / "session.json", store.spec)
 

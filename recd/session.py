@@ -215,6 +215,10 @@ class SessionStore:
         """A stream's outcome, None while it is not finished."""
         return read_json(self.stream_path(name) / "result.json")
 
+    def has_result(self, name: str) -> bool:
+        """Whether a stream is finished."""
+        return (self.stream_path(name) / "result.json").exists()
+
     def put_result(self, name: str, result: dict[str, Any]) -> None:
         """Write a stream's outcome down."""
         write_json(self.stream_path(name) / "result.json", result)

@@ -232,7 +232,7 @@ class Worker:
         """Everything of this group is finished; the main worker also ends the session."""
         if self.group == MAIN_GROUP:
             streams = self.store.streams()
-            if any(self.store.result(s["stream"]) is None for s in streams):
+            if not all(self.store.has_result(s["stream"]) for s in streams):
                 return
             # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
             shm.unlink_session(self.tag, self.store.session)

@@ -12,7 +12,7 @@ typedef struct {
     double at;
     int64_t number;
     uint64_t mono_ns;
-    bool reserved;
+    bool reserved, used;
 } claim_object;
 
 static PyTypeObject *claim_type;
@@ -76,10 +76,11 @@ static bool claim_ordinary(claim_object *c) {
 static PyObject *claim_enter(PyObject *self, PyObject *unused) {
     claim_object *c = (claim_object *)self;
     PyObject *w = (PyObject *)c->writer;
-    if (c->reserved || c->inner) {
+    if (c->used) {
         PyErr_SetString(PyExc_RuntimeError, "a claim is used once");
         return NULL;
     }
+    c->used = true;
     if (try_enter(c->writer)) {
         if (claim_ordinary(c)) {
             c->reserved = true;
@@ -136,6 +137,7 @@ static PyMethodDef claim_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot claim_slots[] = {{Py_tp_methods, claim_methods}, {Py_tp_dealloc, claim_dealloc}, {0, NULL}};
-static PyType_Spec claim_spec = {"recd_client._ring.Claim", sizeof(claim_object), 0, Py_TPFLAGS_DEFAULT, claim_slots};
+static PyType_Spec claim_spec = {"recd_client._ring.Claim", sizeof(claim_object), 0,
+                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, claim_slots};
 
 #endif

@@ -20,6 +20,7 @@ enum { STREAM_BYTES = 1 << 16, STREAM_BLOCK_BYTES = 512 };
 /* Such stores are in no order with others; end_stream puts them before all that follow. */
 static inline void stream_block(uint8_t *to, const uint8_t *from, size_t size) {
 #ifdef __SSE2__
+    _mm_sfence(); /* nor with those before: intent_end must be seen first */
     size_t lead = -(uintptr_t)to & 63;
     memcpy(to, from, lead);
     for (to += lead, from += lead, size -= lead; size >= 64; size -= 64, to += 64, from += 64) {

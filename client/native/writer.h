@@ -225,7 +225,10 @@ static inline bool in_ring(const writer_object *w, const array_object *a) {
 
 /* An array of another library, whose memory numpy can look at. False may come with an exception. */
 static bool look_elsewhere(const writer_object *w, const field *f, PyObject *value, source *out) {
-    PyObject *host = PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
+    /* A conversion may wait for a device: not for a sample that perhaps nobody wants. */
+    PyObject *host = w->gate || w->paused || w->state != IDLE
+                         ? NULL
+                         : PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
     if (!host) return false;
     Py_INCREF(value); /* what is called may take it out of the sample */
     PyObject *view = PyObject_CallFunctionObjArgs(host, value, NULL);
@@ -365,7 +368,11 @@ static int write_looked_at(writer_object *w, const source *sources, PyObject *t,
     }
     announce(p, p->head + w->size);
     uint8_t *to = p->base + p->offset + HEADER_BYTES;
-    if (w->payload_bytes < UNLOCKED_COPY_BYTES)
+    /* Strides may be changed by another thread meanwhile. */
+    bool contiguous = true;
+    for (Py_ssize_t i = 0; i < w->n_fields; i++)
+        contiguous &= !sources[i].array || sources[i].array->flags & C_CONTIGUOUS;
+    if (w->payload_bytes < UNLOCKED_COPY_BYTES || !contiguous)
         copy_all(w, sources, to);
     else
         copy_unlocked(w, sources, to);

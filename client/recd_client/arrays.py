@@ -144,7 +144,12 @@ def _torch_host(tensor: Any) -> Any:
     return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
-_HOSTS: Final[dict[Callable[[Any], Source], Callable[[Any], Any]]] = {_torch: _torch_host, _jax: np.asarray}
+def _jax_host(array: Any) -> Any:
+    """A view of an array in the CPU's memory, else None."""
+    return np.asarray(array) if getattr(getattr(array, "device", None), "platform", "") == "cpu" else None
+
+
+_HOSTS: Final[dict[Callable[[Any], Source], Callable[[Any], Any]]] = {_torch: _torch_host, _jax: _jax_host}
 #: No subclass of a user's, which may mean something else.
 _OWN_MODULES: Final = ("torch", "torch.nn.parameter", "jaxlib", "jaxlib._jax", "jaxlib.xla_extension")
 

@@ -152,6 +152,8 @@ class WriterRules:
                         producer.lose(cause, payload_bytes, t, mono_ns)
                         return False
                 self._encode(offset, data)
+                if self._state == FORKED:  # meanwhile; this is the child, the ring the parent's
+                    raise refusal(f"stream {self._name!r}", FORKED)
                 producer.publish(size, payload_bytes, t, step, mono_ns)
                 self.payload_bytes_total += payload_bytes
                 return True
@@ -159,10 +161,13 @@ class WriterRules:
                 producer.abort()
                 raise SchemaError(f"stream {self._name!r}: {e.what}", e.do) from None
             except BaseException:
+                if self._state == FORKED:
+                    raise
                 producer.recover(seq, payload_bytes, t if isinstance(t, float) else 0.0, mono_ns)
                 raise
             finally:
-                self._state = IDLE
+                if self._state == BUSY:  # else this is a forked child
+                    self._state = IDLE
 
     @contextmanager
     def claim_any(self, t: float | None = None, step: int | None = None) -> Iterator[Any]:
@@ -265,10 +270,12 @@ class WriterRules:
             try:
                 yield self.producer
             except BaseException:
-                self.producer.resync()
+                if self._state == BUSY:
+                    self.producer.resync()
                 raise
             finally:
-                self._state = IDLE
+                if self._state == BUSY:  # else this is a forked child
+                    self._state = IDLE
 
     def mark(self, label: str, fields: dict[str, Any], t: float, step: int, mono_ns: int) -> bool:
         """Publish an event behind the samples so far; False if even the reserve is full."""
