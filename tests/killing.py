@@ -42,6 +42,8 @@ class Simulation:
         self.directory = directory
         self.samples = samples
         self.published = 0
+        #: Bytecodes of the write in which it was to die, once it is behind it.
+        self.steps = 0
         #: What ``close`` said of completeness, once it did.
         self.closed = ""
         self.process = subprocess.Popen(
@@ -64,6 +66,8 @@ class Simulation:
         line = self.process.stdout.readline()
         if line.startswith("published"):
             self.published = int(line.split()[1]) + 1
+        if line.startswith("steps"):
+            self.steps = int(line.split()[1])
         if line.startswith("closed"):
             self.closed = line.split()[1]
         return line.strip()

@@ -20,13 +20,17 @@ def test_a_simulation_killed_at_any_bytecode_of_a_write_loses_and_tears_nothing(
     """Reserve, intent, copy, header, head store, doorbell: what was written before is there, what was not is not."""
     chance = dice("client", stream)
     alive = Simulation(tmp_path / "alive", SAMPLES, "--die-in", stream)
-    steps = int(alive.lines_until("steps").split()[1])
     alive.finish()
-    assert steps > 100
-    for at in points(steps, chance, max(ROUNDS // 4, 3)):
+    assert alive.steps > 100
+    survived = 0
+    for at in points(alive.steps, chance, max(ROUNDS // 4, 3)):
         directory = tmp_path / f"{at}"
         sim = Simulation(directory, SAMPLES, "--die-in", stream, "--die-at", str(at))
-        assert sim.wait() == -signal.SIGKILL
+        if sim.wait() == 0:  # this time the write was shorter: it did not have to ring
+            assert 0 < sim.steps < at
+            survived += 1
+            continue
+        assert sim.process.returncode == -signal.SIGKILL
         assert sim.published == SAMPLES // 2
         manifest = wait_for_manifest(directory)
         check_files(directory, SAMPLES // 2, SAMPLES // 2 + 1)
@@ -34,3 +38,4 @@ def test_a_simulation_killed_at_any_bytecode_of_a_write_loses_and_tears_nothing(
         told = manifest["streams"][stream]
         assert told["samples"] <= told["attempted"] <= told["samples"] + 1
         assert not any(told["lost"].values())
+    assert survived <= max(ROUNDS // 40, 1)
