@@ -74,6 +74,8 @@ class Adoption:
 
     def _adopt_away(self) -> None:
         """Take up those that are there by now."""
+        if self._nursery.closed:
+            return
         for session_id, entry in list(self._away.items()):
             self.adopt_one(session_id, Path(str(entry["directory"])))
             if not index.path_of(session_id).exists():  # nobody wants it any more

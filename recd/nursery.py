@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import multiprocess
 
-from recd_client.errors import WorkerError
+from recd_client.errors import LimitError, WorkerError
 
 from .registry import EXIT_LATER, EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, Session
 
@@ -39,7 +39,7 @@ class Nursery:
         self._registry = registry
         self._context: Any = multiprocess.get_context("forkserver")
         self._watched: set[int] = set()
-        #: Whoever dies from now on is not replaced.
+        #: The daemon stops: from now on nobody is started.
         self.closed = False
 
     def warm_up(self) -> None:
@@ -59,6 +59,8 @@ class Nursery:
     ) -> None:
         """Fork a worker for a group; it reports by joining.
 
+        Not while the daemon stops: it would be told nothing of that, and later start a daemon that nobody wants.
+
         Parameters
         ----------
         create : dict, optional
@@ -66,6 +68,9 @@ class Nursery:
         crashed : bool
             The worker before it died by itself.
         """
+        if self.closed:
+            self._refuse(session, group)
+            return
         child = self._context.Process(
             target=_work,
             args=(str(self._runtime), str(session.directory), session.session, group.name, create),
@@ -79,6 +84,13 @@ class Nursery:
             self._died(session, group, child.pid, child.exitcode, create)
 
         self._watch(child.pid, died)
+
+    def _refuse(self, session: Session, group: Group) -> None:
+        """Whoever waits for the worker is told that none comes."""
+        group.fail("the daemon is stopping")
+        if session.opened is not None and not session.opened.done():
+            session.opened.set_exception(LimitError("the daemon is stopping", "try again in a moment"))
+            self._registry.forget(session)
 
     def adopt(self, session: Session, group: Group, pid: int) -> None:
         """Watch a worker that joined, if it is not watched since it was started."""

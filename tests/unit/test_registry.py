@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from recd import nursery
+from recd import index, nursery
+from recd.adoption import Adoption
 from recd.nursery import Nursery
-from recd.registry import Group, Registry, Session, WorkerHandle
-from recd_client.errors import WorkerError
+from recd.registry import EXIT_LOCKED, Group, Registry, Session, WorkerHandle
+from recd_client.errors import LimitError, WorkerError
 
 
 def handle(group: Group, pid: int, *, answers: bool = True) -> WorkerHandle:
@@ -110,3 +111,66 @@ def test_a_worker_that_died_too_often_is_tried_again_later(
         assert (started, session.group("main").failed) == ([False] * 4 + [True], "")
 
     asyncio.run(die())
+
+
+class Stillborn:
+    """Stands for the fork server's context: whoever is forked is counted."""
+
+    def __init__(self) -> None:
+        self.forked = 0
+
+    def Process(self, **_: Any) -> Any:
+        """Count, and go no further (multiprocess calls it so)."""
+        self.forked += 1
+        raise RuntimeError("forked")
+
+
+@pytest.mark.parametrize("exit_code", [-11, EXIT_LOCKED])
+def test_a_worker_that_dies_over_a_beginning_has_no_successor_while_the_daemon_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exit_code: int
+) -> None:
+    """Nobody would tell the successor to stop; who waits for the session is told to try again."""
+    monkeypatch.setattr(nursery, "_LOCK_RETRY_S", 0.0)
+
+    async def die() -> None:
+        registry = Registry()
+        keeper = Nursery(tmp_path, registry)
+        keeper._context = forks = Stillborn()
+        session = registry.sessions["s"] = Session("s", "s", tmp_path, 1, 1, 0.0)
+        session.opened = asyncio.get_running_loop().create_future()
+        keeper.closed = True
+        keeper._died(session, session.group("main"), 1, exit_code)
+        with pytest.raises(LimitError, match="the daemon is stopping"):
+            await asyncio.wait_for(session.opened, 10.0)
+        with pytest.raises(WorkerError, match="the daemon is stopping"):
+            await session.group("main").ask("status", 10.0)
+        assert (forks.forked, registry.sessions) == (0, {})
+
+    asyncio.run(die())
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_session_whose_directory_comes_back_is_not_taken_up_while_the_daemon_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked for no more; the next daemon takes it up."""
+    entry = {
+        "session": "s",
+        "name": "s",
+        "directory": str(tmp_path),
+        "state": "live",
+        "runtime_dir": str(tmp_path),
+    }
+    index.write(entry)
+
+    async def come_back() -> None:
+        registry = Registry()
+        keeper = Nursery(tmp_path, registry)
+        adoption = Adoption(tmp_path, registry, keeper)
+        adoption.begin()
+        assert [s["session"] for s in adoption.status()] == ["s"]
+        monkeypatch.setattr(adoption, "load", lambda *_: pytest.fail("taken up"))
+        keeper.closed = True
+        adoption._adopt_away()
+
+    asyncio.run(come_back())
