@@ -102,7 +102,8 @@ class Journal:
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
-        self._opening = threading.Lock()
+        #: A sync that puts a copy in the file's place must not leave behind what another thread appends.
+        self._changing = threading.Lock()
         self._missed: set[Missing] = set()
         self._syncer = Syncer(self._path)
         state = self._checkpoint.load()
@@ -158,13 +159,13 @@ class Journal:
         if self._noted is not None:
             self._noted.append(asdict(event))
             return
-        with self._opening:
-            if self._fd < 0:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         # The line begins with a line end: a kill, or a full disk, may have cut the one before short.
         line = b"\n" + json.dumps(asdict(event), separators=(",", ":")).encode() + b"\n"
-        if os.write(self._fd, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        with self._changing:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            if os.write(self._fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def miss(self, missing: Missing) -> None:
         """Write down what a reader of the log did not find there, before it goes on; from any thread."""
@@ -217,8 +218,9 @@ class Journal:
 
     def sync(self) -> None:
         """Make events and totals durable."""
-        if self._syncer.sync():
-            self._let_go()
+        with self._changing:
+            if self._syncer.sync():
+                self._let_go()
         self._checkpoint.sync()
 
     @property

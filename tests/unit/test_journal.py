@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import math
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recd.batch import Event
-from recd.journal import Journal, gaps, marks, resets
+from recd.journal import Journal, gaps, marks, missed, resets
+from recd.log import Missing
 from recd.room import Store
 from recd.track import Track
 from streams import PLAIN, Feed
@@ -218,6 +221,29 @@ def test_an_event_that_could_not_be_written_is_told_again(tmp_path: Path) -> Non
     journal = take_all(track)
     assert [e["kind"] for e in journal.events()] == ["mark", "loss", "mark", "close"]
     assert (journal.tally.samples, journal.tally.next_seq) == (5, 11)
+
+
+def test_what_is_noted_while_a_copy_takes_the_files_place_is_in_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync was refused, and its repair meets another thread that tells of a loss: nothing is left behind."""
+    journal = Journal(tmp_path, PLAIN)
+    journal.note(missed(Missing(0, 64, 0, 1, True)))
+    with fault(1, OSError(errno.EIO, "broken"), calls=("fdatasync",)), pytest.raises(OSError, match="broken"):
+        journal.sync()
+    other = threading.Thread(target=journal.miss, args=(Missing(64, 128, 1, 2, True),))
+    real = os.rename
+
+    def interrupted(source: Path, target: Path) -> None:
+        other.start()
+        other.join(0.2)  # it ends here only if nothing holds it up
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    journal.sync()
+    other.join()
+    assert [e["position"] for e in journal.events()] == [0, 64]
+    journal.close()
 
 
 # --- after a kill ---------------------------------------------------------------------------------
