@@ -68,23 +68,19 @@ def take(parts: Iterable[Path]) -> None:
         One cannot be made.
     """
     made: list[Path] = []
-    for path in parts:
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
-        except OSError as e:
-            for other in made:
-                other.unlink(missing_ok=True)
-            if isinstance(e, FileExistsError):
-                raise _being_written(path) from None
-            raise OutputError(f"cannot make {path}: {e.strerror}", "choose another directory") from None
-        made.append(path)
+    path = Path()
     try:
-        for directory in {path.parent for path in made}:
-            sync_directory(directory)
+        for path in parts:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            made.append(path)
+        for path in {path.parent: path for path in made}.values():
+            sync_directory(path.parent)
     except OSError as e:
-        raise OutputError(
-            f"cannot make files in {directory}: {e.strerror}", "choose another directory"
-        ) from None
+        for other in made:
+            other.unlink(missing_ok=True)
+        if isinstance(e, FileExistsError):
+            raise _being_written(path) from None
+        raise OutputError(f"cannot make {path}: {e.strerror}", "choose another directory") from None
 
 
 def _make_directory(final: Path) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from recd import session
+from recd import places, session
 from recd.link import Link
 from recd.session import SessionStore
 from recd_client import shm
-from recd_client.errors import OutputError
+from recd_client.errors import OutputError, OutputExistsError
 from recd_client.options import CSVFile
 from recd_client.process import start_ticks
 from recd_client.shm import Segment
 from streams import PLAIN
+from syscall_faults import fault
 
 SPEC = {"overwrite": "error", "client_pid": os.getpid(), "client_ticks": start_ticks(os.getpid())}
 
@@ -130,3 +131,21 @@ def test_attaching_a_stream_does_not_read_all_the_others_again(
     path = store.stream_path("s3") / "stream.json"
     session.write_json(path, {**(real(path) or {}), "hz": 5.0})
     assert [spec["hz"] for spec in store.streams()][3] == 5.0
+
+
+def test_files_whose_names_cannot_be_made_durable_are_not_left_behind(tmp_path: Path) -> None:
+    """The disk refuses the directory: the names are free again, for whoever tries next."""
+    paths = [tmp_path / "a.part.csv", tmp_path / "b.part.npz"]
+    with fault(1, OSError(errno.EIO, "broken"), calls=("fsync",)), pytest.raises(OutputError, match="broken"):
+        places.take(paths)
+    assert not [*tmp_path.iterdir()]
+    places.take(paths)
+    assert [*tmp_path.iterdir()]
+
+
+def test_files_of_which_one_is_taken_are_not_left_behind(tmp_path: Path) -> None:
+    """All or none: another recording's file stays, those made before it go."""
+    (tmp_path / "b.part.npz").write_bytes(b"another's")
+    with pytest.raises(OutputExistsError, match=r"b\.part\.npz exists"):
+        places.take([tmp_path / "a.part.csv", tmp_path / "b.part.npz"])
+    assert [p.name for p in tmp_path.iterdir()] == ["b.part.npz"]
