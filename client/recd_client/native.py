@@ -31,7 +31,13 @@ _CHOICES: Final = ("", "native", "python")
 
 def _disagreement() -> str:
     """Why the extension cannot be used; "" if it can."""
-    of_layout = {**layout.PRODUCER, **layout.CONSUMER, **vars(layout)}
+    of_layout = {
+        **layout.PRODUCER,
+        **layout.CONSUMER,
+        **vars(layout),
+        "LOSS_ENTRY_BYTES": layout.LOSS_ENTRY.size,
+        "CLOSE_PREFIX_BYTES": layout.CLOSE_PREFIX.size,
+    }
     wrong = [name for name, value in extension.LAYOUT.items() if of_layout.get(name) != value]
     if wrong:
         return f"it was built for another layout of the ring ({', '.join(wrong)})"

@@ -67,7 +67,18 @@ def test_an_extension_that_agrees_is_believed(lying: Any) -> None:
 
 
 @pytest.mark.requires("native")
-@pytest.mark.parametrize("name", ["head", "HEADER_BYTES", "lost_full_count", "sleep_ticket", "CLOSE"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "head",
+        "HEADER_BYTES",
+        "lost_full_count",
+        "sleep_ticket",
+        "CLOSE",
+        "LOSS_ENTRY_BYTES",
+        "CLOSE_PREFIX_BYTES",
+    ],
+)
 def test_an_extension_of_another_layout_is_not_believed(lying: Any, name: str) -> None:
     """One number that differs is enough, and is named."""
     lying.LAYOUT[name] += 8
