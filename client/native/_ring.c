@@ -61,12 +61,6 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec) {
-    PyObject *type = PyType_FromSpec(spec);
-    if (type && PyModule_AddObjectRef(module, name, type) < 0) Py_CLEAR(type);
-    return (PyTypeObject *)type;
-}
-
 /* What ring.h says of the layout, for recd_client.native to compare. */
 static int add_layout(PyObject *module) {
     static const struct {
@@ -96,7 +90,20 @@ static int add_layout(PyObject *module) {
     return all ? 0 : -1;
 }
 
-static int prepare(PyObject *module) {
+static PyTypeObject *consumer_type, *writer_type;
+static const struct {
+    const char *name;
+    PyType_Spec *spec;
+    PyTypeObject **type;
+} types[] = {
+    {"Times", &times_spec, &times_type}, {"Gate", &gate_spec, &gate_type},
+    {"RingProducer", &producer_spec, &producer_type}, {"RingConsumer", &consumer_spec, &consumer_type},
+    {"Writer", &writer_spec, &writer_type}, {"Claim", &claim_spec, &claim_type},
+};
+enum { TYPES = sizeof types / sizeof *types };
+
+/* Everything that is static, once. */
+static int prepare_process(void) {
     PyObject *numpy = PyImport_ImportModule("numpy");
     if (!numpy) return -1;
     ndarray_type = PyObject_GetAttrString(numpy, "ndarray");
@@ -112,14 +119,25 @@ static int prepare(PyObject *module) {
     str_view = PyUnicode_InternFromString("_view");
     hosts = PyDict_New();
     crc_prepare();
-    times_type = add_type(module, "Times", &times_spec);
-    gate_type = add_type(module, "Gate", &gate_spec);
-    producer_type = add_type(module, "RingProducer", &producer_spec);
-    claim_type = add_type(module, "Claim", &claim_spec);
-    bool all = times_type && gate_type && producer_type && claim_type && add_type(module, "RingConsumer", &consumer_spec) &&
-               add_type(module, "Writer", &writer_spec) && ndarray_type && float64_type && str_view && hosts &&
-               PyModule_AddObjectRef(module, "HOSTS", hosts) == 0;
-    return all ? add_layout(module) : -1;
+    bool all = ndarray_type && float64_type && str_view && hosts;
+    for (int i = 0; all && i < TYPES; i++) all = (*types[i].type = (PyTypeObject *)PyType_FromSpec(types[i].spec));
+    return all ? 0 : -1;
+}
+
+/* A module that is imported anew has the same types, of which there are objects; another interpreter may not. */
+static int prepare(PyObject *module) {
+    static PyInterpreterState *owner;
+    PyInterpreterState *here = PyInterpreterState_Get();
+    if (owner && owner != here) {
+        PyErr_SetString(PyExc_ImportError, "another interpreter of this process uses recd_client._ring");
+        return -1;
+    }
+    if (!owner && prepare_process() < 0) return -1;
+    owner = here;
+    if (PyModule_AddObjectRef(module, "HOSTS", hosts) < 0) return -1;
+    for (int i = 0; i < TYPES; i++)
+        if (PyModule_AddObjectRef(module, types[i].name, (PyObject *)*types[i].type) < 0) return -1;
+    return add_layout(module);
 }
 
 static PyModuleDef_Slot module_slots[] = {

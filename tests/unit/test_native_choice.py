@@ -129,3 +129,53 @@ def test_every_word_that_the_extension_uses_is_compared() -> None:
         "blocked_ns",
     }
     assert used | {"free_pos", "sleep_ticket"} <= native.extension.LAYOUT.keys()
+
+
+AGAIN = """
+import sys
+import recd_client
+from recd_client import native
+first = native.extension
+del sys.modules["recd_client._ring"], recd_client._ring
+from recd_client import _ring as again
+assert again is not first
+assert all(getattr(again, n) is getattr(first, n) for n in ("Writer", "RingProducer", "Times", "Gate", "HOSTS"))
+"""
+
+
+@pytest.mark.requires("native")
+def test_an_extension_that_is_imported_again_is_the_same() -> None:
+    """What was made of its types before goes on fitting them: a purge of modules breaks no recorder."""
+    assert said(AGAIN) == (0, "")
+
+
+ELSEWHERE = """
+import sys
+from recd_client import native
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    other = interpreters.create("legacy")
+else:
+    import _xxsubinterpreters as interpreters
+    other = interpreters.create(isolated=False)
+code = f'''
+import importlib.machinery, importlib.util, sys, types
+numpy = sys.modules["numpy"] = types.ModuleType("numpy")  # the real one refuses before
+numpy.ndarray = numpy.float64 = object
+loader = importlib.machinery.ExtensionFileLoader("recd_client._ring", {native.extension.__file__!r})
+spec = importlib.util.spec_from_loader("recd_client._ring", loader)
+try:
+    loader.exec_module(importlib.util.module_from_spec(spec))
+except ImportError as e:
+    print(e, flush=True)
+else:
+    print("imported", flush=True)
+'''
+interpreters.run_string(other, code)
+"""
+
+
+@pytest.mark.requires("native")
+def test_an_extension_is_not_shared_with_another_interpreter_of_the_process() -> None:
+    """It would replace the types under the first one's feet; the error says why it does not."""
+    assert said(ELSEWHERE) == (0, "another interpreter of this process uses recd_client._ring")
