@@ -83,9 +83,8 @@ class Attachment:
         return self._producer.next_seq
 
     def ring_doorbell(self) -> None:
-        """Wake the worker."""
-        if self._released is None:
-            self._producer.ring_doorbell()
+        """Wake the worker; from any thread: no word of the ring is touched, at which a write may be."""
+        self._doorbell.ring_if_open()
 
     def nobody_there(self) -> bool:
         """Whether neither a daemon nor a worker is left that could make room."""

@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -193,6 +194,11 @@ class Doorbell:
             raise FileNotFoundError(errno.ENOENT, "no such semaphore", name) from None
         #: Wakes the worker; never blocks.
         self.ring: Callable[[], object] = self._semaphore.release
+
+    def ring_if_open(self) -> None:
+        """Wake the worker, unless another thread has let go of the bell."""
+        with suppress(posix_ipc.ExistentialError):
+            self._semaphore.release()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until rung; swallows all rings so far. False after ``timeout_s``, or when a signal came."""

@@ -292,6 +292,16 @@ def test_a_ring_wakes_a_waiter(bell: shm.Doorbell) -> None:
     assert woken == [True]
 
 
+def test_a_bell_that_another_thread_closed_is_not_rung(name: str) -> None:
+    """Whoever looked before that it was open meets no error."""
+    bell = shm.Doorbell(name, create=True)
+    bell.unlink()
+    bell.ring_if_open()
+    assert bell.wait(60.0)
+    bell.close()
+    bell.ring_if_open()
+
+
 def test_both_sides_of_a_doorbell_find_it_by_its_name(name: str) -> None:
     """Created by either side, opened by the other; creating it again opens it."""
     with pytest.raises(FileNotFoundError) as caught:

@@ -183,6 +183,22 @@ def test_waiting_for_a_sink_ends_with_the_streams_timeout(rec: Recorder, daemon:
     assert len(daemon.taken()) == 2
 
 
+def test_the_bell_is_rung_without_touching_what_a_write_may_be_at(rec: Recorder, daemon: FakeDaemon) -> None:
+    """A flush rings from any thread: the producer's words stand still; after the end it is no error."""
+    stream = rec.stream("s", NullSink())
+    stream.write(0.0)
+    ring, attached = daemon.rings["s"], stream.ring
+    assert attached is not None
+    ring.doorbell.wait(0.0)
+    ring.consumer.sleep(lambda timeout_s: None, 0.0)
+    rung = ring.consumer.word("rung_ticket")
+    attached.ring_doorbell()
+    assert ring.doorbell.wait(60.0)
+    assert ring.consumer.word("rung_ticket") == rung
+    rec.close(timeout=5)
+    attached.ring_doorbell()
+
+
 def test_a_forked_child_can_touch_nothing(rec: Recorder, daemon: FakeDaemon) -> None:
     """Each handle refuses in the child, its exit changes nothing, and the parent goes on as before."""
     stream, fresh = rec.stream("s", NullSink(), like=0.0), rec.stream("fresh", NullSink())
