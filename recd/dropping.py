@@ -92,9 +92,7 @@ class Dropper:
         track = self._track
         if not self.finish():
             return False
-        for runner in track.runners:  # what it has is not given up, and no successor must stand before that
-            if not runner.over:
-                runner.save()
+        track.save_readers()  # what they have is not given up, and no successor must stand before that
         floor = min([track.log.end, *(r.needed for r in track.runners)])
         for begin, end in track.log.closed_segments():
             start = max(begin, floor)

@@ -80,9 +80,15 @@ class Room:
             )
 
     def _make(self) -> bool:
-        """Delete what nobody needs, rather than wait for a round; else give up the oldest; whether that helped."""
+        """Delete what nobody needs; else give up the oldest; whether that helped.
+
+        What the readers have, but have not saved yet, would be needed: it is not waited for that they are due, or
+        that a round ends.
+        """
         track = self._track
-        if track.rounds is not None and track.log.has_before(track.needed):
-            track.trim_now()
-            return not track.log.has_before(track.needed)
+        if not self._dropper.pending:
+            track.save_readers()
+            if track.log.has_before(track.needed):
+                track.trim_now()
+                return not track.log.has_before(track.needed)
         return track.drops_oldest and self._dropper.make_room()

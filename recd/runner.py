@@ -149,6 +149,14 @@ class Runner(ABC):
     def save(self) -> None:
         """Checkpoint."""
 
+    def save_now(self) -> None:
+        """Checkpoint between two slices; after an error, what was done since the last one is done again."""
+        try:
+            self.save()
+        except OSError:
+            self._go_back_to_safety()
+            raise
+
     @abstractmethod
     def sync(self) -> None:
         """Checkpoint, and make file and checkpoint durable."""

@@ -354,6 +354,18 @@ class Track:
             return False
         return True
 
+    def save_readers(self) -> None:
+        """Let the readers of the log checkpoint what they have.
+
+        Raises
+        ------
+        OSError
+            One could not.
+        """
+        for runner in self.runners:
+            if not runner.over:
+                runner.save_now()
+
     def sync_readers(self) -> None:
         """Make what the readers of the log have, and know, durable."""
         self.log.sync()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,58 @@ def test_a_file_that_is_built_at_the_end_keeps_the_newest_samples(tmp_path: Path
     assert (result["t_first"], result["step_first"]) == (found[0] / 8, found[0] * 10)
     with np.load(r.out / "r.npz") as file:
         np.testing.assert_array_equal(file["x"][0].ravel()[0], found[0])
+
+
+@pytest.mark.parametrize("drops_oldest", [True, False])
+@pytest.mark.parametrize("durability", ["process", "interval"])
+def test_what_a_file_has_is_not_given_up_because_it_was_not_saved_yet(
+    tmp_path: Path, durability: str, drops_oldest: bool
+) -> None:
+    """No checkpoint is due and no round ends: the log makes room with what the CSV has, and nothing stalls."""
+    store = Store(durability, spool_limit_bytes=LIMIT, reserve_bytes=0)
+    durable = durability == "interval"
+    r = Recording(tmp_path, CSVFile("r.csv"), store=store, drops_oldest=drops_oldest, durable=durable)
+    for _ in range(40):
+        r.feed.write(10)
+        r.track.drain()
+        assert r.track.state == "recording"
+        while r.track.work(r.track.drain):
+            pass
+    assert r.track.counters()["lost"] == {}
+    check(r, r.result(), list(range(400)))
+    assert r.numbers("r.csv") == list(range(400))
+
+
+def test_a_file_whose_sync_was_refused_for_want_of_room_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the disk refused to keep when the log was full is written again, to another file."""
+    store = Store("strict", spool_limit_bytes=LIMIT, reserve_bytes=0)
+    r = Recording(tmp_path, CSVFile("r.csv"), store=store, durable=True)
+    for _ in range(2):  # the second ten are not saved yet
+        r.feed.write(10)
+        r.turn(2)
+    path = r.out / "r.part.csv"
+    held = path.open()  # else another file gets its inode
+    refused, asked, real = path.stat().st_ino, [0], os.fdatasync
+
+    def refuses(fd: int) -> None:
+        if os.fstat(fd).st_ino == refused:
+            asked[0] += 1
+            raise OSError(errno.EIO, "broken")
+        real(fd)
+
+    monkeypatch.setattr(os, "fdatasync", refuses)
+    while not asked[0]:
+        r.feed.write(10)
+        r.track.drain()
+    written = len(r.feed.written)
+    r.settle()
+    assert asked == [1]
+    assert path.stat().st_ino != refused
+    held.close()
+    check(r, r.result(), list(range(written)))
+    assert r.numbers("r.csv") == list(range(written))
 
 
 def test_a_file_that_cannot_be_written_for_a_while_misses_only_what_was_given_up(tmp_path: Path) -> None:
