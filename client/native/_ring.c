@@ -26,6 +26,7 @@ static PyMethodDef writer_methods[] = {
     {"__enter__", writer_enter, METH_NOARGS, "No other thread is inside now; may be entered again."},
     {"__exit__", writer_exit, METH_VARARGS, NULL},
     {"_forget_owner", writer_forget_owner, METH_NOARGS, NULL},
+    {"_forget_ring", writer_forget_ring, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot writer_slots[] = {
@@ -116,10 +117,9 @@ static int prepare_process(void) {
     str_claim_any = PyUnicode_InternFromString("claim_any");
     str_enter = PyUnicode_InternFromString("__enter__");
     str_exit = PyUnicode_InternFromString("__exit__");
-    str_view = PyUnicode_InternFromString("_view");
     hosts = PyDict_New();
     crc_prepare();
-    bool all = ndarray_type && float64_type && str_view && hosts;
+    bool all = ndarray_type && float64_type && str_exit && hosts;
     for (int i = 0; all && i < TYPES; i++) all = (*types[i].type = (PyTypeObject *)PyType_FromSpec(types[i].spec));
     return all ? 0 : -1;
 }

@@ -18,6 +18,7 @@ enum { IDLE, BUSY, WRITER_CLOSED, FORKED }; /* writer.py */
 
 typedef struct {
     PyObject *name, *descr;
+    PyObject *place; /* array whose row i is the field in the record that begins i cache lines into the data */
     int nd;
     Py_ssize_t *shape;
     uint64_t offset, bytes; /* in the payload */
@@ -97,6 +98,7 @@ static void clear_fields(writer_object *w) {
     for (Py_ssize_t i = 0; i < w->n_fields; i++) {
         Py_XDECREF(w->fields[i].name);
         Py_XDECREF(w->fields[i].descr);
+        Py_XDECREF(w->fields[i].place);
         PyMem_Free(w->fields[i].shape);
     }
     PyMem_Free(w->fields);
@@ -104,12 +106,12 @@ static void clear_fields(writer_object *w) {
     w->n_fields = 0;
 }
 
-/* (name, dtype, shape, offset, scalar kind or "") */
+/* (name, dtype, shape, offset, scalar kind or "", place) */
 static int read_field(PyObject *spec, field *f) {
-    PyObject *name, *descr, *shape, *itemsize;
+    PyObject *name, *descr, *shape, *place, *itemsize;
     unsigned long long offset;
     const char *scalar;
-    if (!PyArg_ParseTuple(spec, "OOO!Ks", &name, &descr, &PyTuple_Type, &shape, &offset, &scalar)) return -1;
+    if (!PyArg_ParseTuple(spec, "OOO!KsO", &name, &descr, &PyTuple_Type, &shape, &offset, &scalar, &place)) return -1;
     itemsize = PyObject_GetAttrString(descr, "itemsize");
     if (!itemsize) return -1;
     f->bytes = f->item_bytes = PyLong_AsSize_t(itemsize);
@@ -130,6 +132,8 @@ static int read_field(PyObject *spec, field *f) {
     PyUnicode_InternInPlace(&f->name);
     Py_INCREF(descr);
     f->descr = descr;
+    Py_INCREF(place);
+    f->place = place;
     f->offset = offset;
     f->scalar = *scalar;
     return PyErr_Occurred() ? -1 : 0;
@@ -180,6 +184,14 @@ static int writer_clear(PyObject *self) {
     Py_CLEAR(w->gate);
     clear_fields(w);
     return 0;
+}
+
+/* No array of the writer's keeps the ring mapped any more. */
+static PyObject *writer_forget_ring(PyObject *self, PyObject *unused) {
+    writer_object *w = (writer_object *)self;
+    w->ready = 0;
+    clear_fields(w);
+    Py_RETURN_NONE;
 }
 
 static int writer_traverse(PyObject *self, visitproc visit, void *arg) {

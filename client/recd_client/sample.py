@@ -179,23 +179,24 @@ class FixedPlan:
         rows = max(0, (capacity_bytes - schema.stride_bytes) // layout.ALIGN_BYTES + 1)
         fields: Mapping[str, Any] = schema.struct_dtype.fields or {}
         self._places: list[NDArray[Any]] = []
-        #: For C: of each field name, dtype, shape, offset in the payload, kind of the number that fits it.
-        self.places = tuple(
-            (
-                f.name,
-                np.dtype(f.dtype),
-                f.shape,
-                fields[f.name][1],
-                "" if f.shape else _NUMBERS.get(f.dtype, ""),
-            )
-            for f in schema.fields
-        )
         for f in schema.fields:
             inner = np.empty((1, *f.shape), f.dtype).strides[1:]
             start = _FIRST_PAYLOAD + fields[f.name][1]
             self._places.append(
                 np.ndarray((rows, *f.shape), f.dtype, memory, start, (layout.ALIGN_BYTES, *inner))
             )
+        #: Of each field name, dtype, shape, offset in the payload, kind of the number that fits it, and its arrays.
+        self.for_c = tuple(
+            (
+                f.name,
+                np.dtype(f.dtype),
+                f.shape,
+                fields[f.name][1],
+                "" if f.shape else _NUMBERS.get(f.dtype, ""),
+                place,
+            )
+            for f, place in zip(schema.fields, self._places, strict=True)
+        )
         #: Copies a sample into the record at an offset of the segment.
         self.encode: Callable[[int, Any], None] = (
             _bare_encoder(schema, self._places[0]) if schema.bare else _dict_encoder(schema, self._places)

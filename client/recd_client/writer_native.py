@@ -18,11 +18,7 @@ class NativeWriter(extension.Writer, WriterRules):
 
     def __init__(self, name: str, producer: Any, plan: Plan, clock: Clock, **options: Any) -> None:
         WriterRules.__init__(self, name, producer, plan, clock, **options)
-        fields: tuple[Any, ...] = ()
-        if isinstance(plan, FixedPlan):
-            fields = plan.places
-            #: Asked by C for the arrays of a claim.
-            self._view = plan.claim
+        fields = plan.for_c if isinstance(plan, FixedPlan) else ()
         bare, size = plan.schema.bare, plan.payload_bytes
         self._set_up(producer, clock, self._gate, fields, bare, size, self._plain)
 
@@ -33,5 +29,5 @@ class NativeWriter(extension.Writer, WriterRules):
     def release(self) -> None:
         """Let go of the ring's memory; only after :meth:`close`."""
         with self:
-            vars(self).pop("_view", None)
+            self._forget_ring()
             WriterRules.release(self)
