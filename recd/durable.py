@@ -67,12 +67,17 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def renew(path: Path) -> None:
-    """A synced copy is in the file's place; whoever has the old one open keeps that."""
+    """A synced copy is in the file's place, with its name; whoever has the old one open keeps that."""
+    replace_by_copy(path)
+    sync_directory(path.parent)
+
+
+def replace_by_copy(path: Path) -> None:
+    """A synced copy is in the file's place; its name is still to be synced."""
     copy = path.with_name(f"{path.name}.copy")
     shutil.copyfile(path, copy)
     sync_file(copy)
     os.rename(copy, path)
-    sync_directory(path.parent)
 
 
 class CanSync(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from .chunks import HEADER_BYTES, ChunkInfo
-from .durable import sync_directory, sync_file
+from .durable import replace_by_copy, sync_directory, sync_file
 from .log import segment_path, segments
 from .scan import header_at, is_torn, scan
 
@@ -214,11 +214,7 @@ class LogWriter:
 
     def _replace(self, begin: int) -> None:
         """Put a synced copy in a segment's place; readers may go on with the old file: it grows no more."""
-        path = segment_path(self.directory, begin)
-        copy = path.with_suffix(".copy")
-        shutil.copyfile(path, copy)
-        sync_file(copy)
-        os.rename(copy, path)
+        replace_by_copy(segment_path(self.directory, begin))
         self._unnamed.add(begin)
         self._unsynced.discard(begin)
         self._distrusted.discard(begin)

@@ -1,8 +1,9 @@
-"""What files that are built from the log share: passes over it, and offsets."""
+"""What files that are built from the log share: passes over it, columns of it, and pieces that are filled."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +71,27 @@ class Offsets:
         if len(ends):
             self._end = int(ends[-1])
         return ends
+
+
+def fixed(field: str) -> Callable[[Batch], NDArray[Any]]:
+    """What a batch adds to a field of fixed size: one row per sample."""
+    return lambda batch: batch.fixed(field)
+
+
+def elements(field: str) -> Callable[[Batch], NDArray[Any]]:
+    """What a batch adds to a ragged field: the elements of all its samples."""
+    return lambda batch: batch.varying(field).values
+
+
+def fill(piece: NDArray[Any], filled: int, rows: NDArray[Any]) -> Iterator[int]:
+    """Put rows behind the ``filled`` first ones of a piece, which begins again whenever it is full.
+
+    Yields how many rows are in it by then, each time that it got some: whoever finds it full writes it.
+    """
+    while len(rows):
+        head = rows[: len(piece) - filled]
+        piece[filled : filled + len(head)] = head
+        filled += len(head)
+        rows = rows[len(head) :]
+        yield filled
+        filled %= len(piece)

@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 
 from recd_client.errors import SchemaError
 from recd_client.options import HDF5File
-from recd_client.schema import FIXED, RAGGED, Field
+from recd_client.schema import FIXED, RAGGED
 
 from ..batch import Batch, Source
 from .base import BuildSink
-from .building import Offsets, Passes
+from .building import Offsets, Passes, elements, fill, fixed
 from .hdf5_output import Output
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from .settling import Digest, Settling
@@ -123,23 +123,15 @@ class HDF5Sink(BuildSink):
         columns: list[_Column] = [_Chunked(make(TIMESTAMP, "<f8", (), count, "s"), lambda batch: batch.t)]
         for f in self.schema.fields:
             if f.kind == FIXED:
-                columns.append(_Chunked(make(f.name, f.dtype, f.shape, count, f.unit), _fixed(f)))
+                columns.append(_Chunked(make(f.name, f.dtype, f.shape, count, f.unit), fixed(f.name)))
             elif f.kind == RAGGED:
                 most = count * _RAGGED_GUESS
-                columns.append(_Chunked(make(f.name, f.dtype, f.shape, most, f.unit), _elements(f)))
+                columns.append(_Chunked(make(f.name, f.dtype, f.shape, most, f.unit), elements(f.name)))
                 offsets = make(offsets_name(f.name), "<i8", (), count + 1, "")
                 columns.append(_Chunked(offsets, Offsets(f.name), np.zeros(1, np.int64)))
             else:
                 columns.append(_Strings(make.strings(f.name, count, f.unit), f.name))
         return columns
-
-
-def _fixed(f: Field) -> Callable[[Batch], NDArray[Any]]:
-    return lambda batch: batch.fixed(f.name)
-
-
-def _elements(f: Field) -> Callable[[Batch], NDArray[Any]]:
-    return lambda batch: batch.varying(f.name).values
 
 
 def _is_plain(value: object) -> bool:
@@ -216,13 +208,10 @@ class _Chunked:
         self._add(self._rows(batch))
 
     def _add(self, rows: NDArray[Any]) -> None:
-        while len(rows):
-            head = rows[: len(self._filling) - self._filled]
-            self._filling[self._filled : self._filled + len(head)] = head
-            self._filled += len(head)
-            rows = rows[len(head) :]
-            if self._filled == len(self._filling):
-                self._write(self._filled)
+        for filled in fill(self._filling, self._filled, rows):
+            self._filled = filled
+            if filled == len(self._filling):
+                self._write(filled)
 
     def finish(self) -> None:
         """Write what there is of the last chunk."""

@@ -36,7 +36,7 @@ from recd_client.schema import FIXED, STRING, Field, Schema
 from ..ahead import Helpers
 from ..batch import Batch, Source, Varying
 from .base import BuildSink
-from .building import Offsets, Passes
+from .building import Offsets, Passes, elements, fill, fixed
 from .deflating import PIECE_BYTES, THREADS, Deflater
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from .settling import Digest, Settling
@@ -145,7 +145,7 @@ def _arrays(schema: Schema, count: int, extents: dict[str, _Extent]) -> Iterator
     yield _Array(TIMESTAMP, np.dtype("<f8"), (count,), lambda batch: batch.t)
     for f in schema.fields:
         if f.kind == FIXED:
-            yield _Array(f.name, np.dtype(f.dtype), (count, *f.shape), _fixed(f.name))
+            yield _Array(f.name, np.dtype(f.dtype), (count, *f.shape), fixed(f.name))
             continue
         extent = extents[f.name]
         if f.kind == STRING and extent.as_text:
@@ -156,17 +156,9 @@ def _arrays(schema: Schema, count: int, extents: dict[str, _Extent]) -> Iterator
 
 
 def _with_offsets(f: Field, count: int, total: int) -> Iterator[_Array]:
-    yield _Array(f.name, np.dtype(f.dtype), (total, *f.shape), _elements(f.name))
+    yield _Array(f.name, np.dtype(f.dtype), (total, *f.shape), elements(f.name))
     name = offsets_name(f.name)
     yield _Array(name, np.dtype("<i8"), (count + 1,), Offsets(f.name), np.zeros(1, np.int64))
-
-
-def _fixed(name: str) -> Callable[[Batch], NDArray[Any]]:
-    return lambda batch: batch.fixed(name)
-
-
-def _elements(name: str) -> Callable[[Batch], NDArray[Any]]:
-    return lambda batch: batch.varying(name).values
 
 
 def _texts(name: str, dtype: np.dtype[Any]) -> Callable[[Batch], NDArray[Any]]:
@@ -244,12 +236,9 @@ class _Entry:
 
     def write(self, rows: NDArray[Any]) -> None:
         """Add rows."""
-        while len(rows):
-            head = rows[: len(self._filling) - self._filled]
-            self._filling[self._filled : self._filled + len(head)] = head
-            self._filled += len(head)
-            rows = rows[len(head) :]
-            if self._filled == len(self._filling):
+        for filled in fill(self._filling, self._filled, rows):
+            self._filled = filled
+            if filled == len(self._filling):
                 self.flush()
 
     def flush(self) -> None:
