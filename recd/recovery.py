@@ -19,7 +19,7 @@ import multiprocess
 
 from recd_client import process, shm
 from recd_client.errors import RecdError, RingDamagedError
-from recd_client.ring import read_word
+from recd_client.segment import read_word
 
 from . import index, manifest
 from .durable import sync_directory, sync_file

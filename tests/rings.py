@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from recd_client import layout, records
-from recd_client.ring import RingConsumer, RingProducer, format_segment
+from recd_client.ring import RingConsumer, RingProducer
+from recd_client.segment import format_segment
 
 MIN_CAPACITY = layout.MIN_CAPACITY_BYTES
 PAD, DATA, LOSS, MARK, CLOSE = 0, 1, 2, 4, 5

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from recd.batch import DISCARD, RESET, Batch
 from recd_client import layout
-from recd_client.ring import RingProducer, format_segment
+from recd_client.ring import RingProducer
 from recd_client.schema import FIXED, RAGGED, STRING, Schema
+from recd_client.segment import format_segment
 from recd_client.shm import Segment
 from sink_samples import fields
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import layout
 from .native import extension
-from .ring import ConsumerWords, ProducerWords, impossible_head, mark_payload, read_geometry
+from .segment import ConsumerWords, ProducerWords, impossible_head, mark_payload, read_geometry
 
 if extension is None:
     raise ImportError("the native ring was not built", name="recd_client._ring")

@@ -73,7 +73,7 @@ class Segment:
         FileExistsError
             There is a segment of that name; it stays as it is.
         """
-        from .ring import format_segment
+        from .segment import format_segment
 
         size = layout.segment_bytes(capacity_bytes)
         try:

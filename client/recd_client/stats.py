@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from . import layout
-from .ring import RingProducer, read_error
+from .ring import RingProducer
+from .segment import read_error
 
 _STATES: Final = {
     layout.CONSUMER_STALLED: "stalled",

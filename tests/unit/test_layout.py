@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recd_client import layout
 from recd_client.errors import RingDamagedError
-from recd_client.ring import read_geometry
+from recd_client.segment import read_geometry
 from rings import MIN_CAPACITY, new_memory
 
 WORD = 8

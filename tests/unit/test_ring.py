@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from backends import Ends
 from recd_client import layout
-from recd_client.ring import RingProducer, read_error
+from recd_client.ring import RingProducer
+from recd_client.segment import read_error
 from rings import (
     CLOSE,
     DATA,

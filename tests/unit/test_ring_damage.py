@@ -9,7 +9,7 @@ import pytest
 from backends import Ends
 from recd_client import layout, records
 from recd_client.errors import RingDamagedError
-from recd_client.ring import format_segment
+from recd_client.segment import format_segment
 from rings import MIN_CAPACITY, new_memory, payload_of, published, put, taken
 
 #: Payload of a record of exactly 1 KiB.

@@ -20,7 +20,8 @@ import pytest
 
 from recd_client import layout, shm
 from recd_client.errors import RingDamagedError, SharedMemoryFullError, UnsupportedPlatformError
-from recd_client.ring import RingConsumer, RingProducer, read_geometry
+from recd_client.ring import RingConsumer, RingProducer
+from recd_client.segment import read_geometry
 from rings import MIN_CAPACITY, published, put
 
 MIB = 1 << 20

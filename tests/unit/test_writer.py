@@ -19,8 +19,8 @@ from recd_client import layout
 from recd_client.clock import Clock
 from recd_client.errors import SchemaError
 from recd_client.records import Run, split
-from recd_client.ring import format_segment
 from recd_client.sample import infer, make_plan
+from recd_client.segment import format_segment
 
 CAPACITY_BYTES = layout.MIN_CAPACITY_BYTES
 SAMPLE = np.zeros(50)
