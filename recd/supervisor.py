@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from recd_client import process, shm
-from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR, is_session_id, new_session_id
+from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from recd_client.errors import (
-    LimitError,
     NoSuchSessionError,
-    OptionError,
     ProtocolError,
     WorkerError,
     from_wire,
@@ -30,9 +28,10 @@ from recd_client.errors import (
 
 from . import __version__, index
 from .adoption import Adoption
-from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
+from .limits import Limits
 from .notify import Notifier
 from .nursery import Nursery
+from .opening import Opening
 from .registry import MAIN_GROUP, Registry, Session, WorkerHandle
 from .server import Connection, Server
 
@@ -44,8 +43,6 @@ _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
 #: An attach waits no longer than this for the worker of a new video.
 _WORKER_UP_S: Final = 1.0
-_DURABILITY: Final = ("process", "interval", "strict")
-_OVERWRITE: Final = ("error", "replace", "number")
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +69,7 @@ class Supervisor:
         self.started_unix_s = time.time()
         self.nursery = Nursery(runtime, self.registry)
         self.adoption = Adoption(runtime, self.registry, self.nursery)
+        self.opening = Opening(runtime, limits, self.registry, self.nursery, self.adoption)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def _join(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -118,8 +116,8 @@ class Supervisor:
         if op == "join":
             return self._join(connection, request)
         operation: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
-            "open": self._open,
-            "resume": self._resume,
+            "open": self.opening.open,
+            "resume": self.opening.resume,
             "attach": self._attach,
             "flush": self._flush,
             "taken": self._taken,
@@ -131,67 +129,6 @@ class Supervisor:
         if op not in operation:
             raise ProtocolError(f"unknown operation {op!r}", "update recd: client and daemon differ")
         return await operation[op](connection, request)
-
-    async def _open(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        if self.nursery.closed:
-            raise LimitError("the daemon is stopping: no new sessions", "try again in a moment")
-        session_id = request.get("session") or new_session_id()
-        if not is_session_id(session_id):
-            raise ProtocolError(f"session {session_id!r}: no name for a session", "update recd-client")
-        if (directory := await self._begun(session_id)) is not None:
-            return {"session": session_id, "directory": str(directory)}
-        there = sum(not session.ended for session in self.registry.sessions.values())
-        self.limits.check("sessions", there, 1, "recordings", "end some: recd status")
-        self.limits.check_metadata(request.get("metadata"))
-        check_descriptors(SESSION_DESCRIPTORS, "a recording")
-        for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
-            if request.get(field) not in allowed:
-                raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
-        if connection.pid <= 0:
-            raise WorkerError(
-                "the daemon cannot see your process (another PID namespace?)", "run both in one"
-            )
-        name = str(request["name"])
-        directory = _run_directory(name, request.get("directory"), Path(str(request["cwd"])), session_id)
-        ticks = process.start_ticks(connection.pid)
-        spec = {
-            **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
-                                           "code", "clocks", "cwd")},
-            "session": session_id,
-            "name": name,
-            "client_pid": connection.pid,
-            "client_ticks": ticks,
-            "directory": str(directory),
-            "runtime_dir": str(self.runtime),
-            "boot_id": process.boot_id().hex(),
-            "recd": __version__,
-        }  # fmt: skip
-        session = Session(session_id, name, directory, connection.pid, ticks, time.time())
-        self.registry.sessions[session_id] = session
-        session.opened = asyncio.get_running_loop().create_future()
-        self.nursery.start(session, session.group(MAIN_GROUP), spec)
-        await session.opened
-        return {"session": session_id, "directory": str(directory)}
-
-    async def _resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        session_id = str(request["session"])
-        directory = await self._begun(session_id)
-        if directory is None:
-            raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
-        return {"session": session_id, "directory": str(directory)}
-
-    async def _begun(self, session_id: str) -> Path | None:
-        """Where a session records that was begun, here or by a daemon before; None if none was."""
-        session = self.registry.sessions.get(session_id)
-        if session is None:
-            for entry in index.read_all():
-                if entry.get("session") == session_id:
-                    if entry.get("state") != "live":
-                        return Path(str(entry["directory"]))
-                    session = self.adoption.adopt_one(session_id, Path(str(entry["directory"])))
-        if session is not None and session.opened is not None:
-            await asyncio.shield(session.opened)
-        return None if session is None else session.directory
 
     async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self.registry.find(request["session"])
@@ -378,19 +315,6 @@ def _bell(name: str) -> Callable[[], object]:
         return shm.Doorbell(name).ring
     except FileNotFoundError:
         return lambda: None
-
-
-def _run_directory(name: str, given: Any, cwd: Path, session_id: str) -> Path:
-    """The absolute run directory; a new one per run unless the user gave one, or the session has one already."""
-    if given is not None:
-        return Path(os.path.normpath(cwd / str(given)))
-    stamp = f"{session_id.split('-')[0]}Z"
-    base = directory = cwd / "recordings" / name / stamp
-    n = 0
-    while directory.exists() and not (directory / ".recd" / session_id).exists():
-        n += 1
-        directory = base.with_name(f"{stamp}-{n}")
-    return directory
 
 
 def _fields(request: dict[str, Any]) -> dict[str, Any]:
