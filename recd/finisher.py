@@ -1,9 +1,10 @@
-"""One background thread per worker for what takes long and holds nobody up: building and sealing files."""
+"""Threads beside the worker's loop, for what takes long and holds nobody up: building and sealing files, syncing."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -44,45 +45,59 @@ class JobCancelledError(Exception):
 
 
 class Finisher:
-    """Runs jobs one after the other in a thread that starts with the first job.
+    """Runs jobs in the order in which they come, in threads that start when there is something to do.
 
     Parameters
     ----------
     wake : callable
         Called from the thread after each job, so that the worker looks at once.
+    threads : int
+        How many jobs may run side by side.
     """
 
-    def __init__(self, wake: Callable[[], object]) -> None:
+    def __init__(self, wake: Callable[[], object], threads: int = 1) -> None:
         self._wake = wake
+        self._most = threads
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._current: Job | None = None
+        self._threads: list[threading.Thread] = []
+        self._running: set[Job] = set()
+        self._unfinished = 0
+        self._counting = threading.Lock()
         self._stopped = False
 
     def submit(self, work: Callable[[Job], Any]) -> Job:
         """Queue ``work``, a callable that receives its :class:`Job`."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._loop, name="finisher", daemon=True)
-            self._thread.start()
+        with self._counting:
+            idle = len(self._threads) - self._unfinished
+            self._unfinished += 1
+        if idle <= 0 and len(self._threads) < self._most:
+            thread = threading.Thread(target=self._loop, name="finisher", daemon=True)
+            self._threads.append(thread)
+            thread.start()
         job = Job(work)
         self._queue.put(job)
         return job
 
     def _loop(self) -> None:
         while (job := self._queue.get()) is not None:
-            self._current = job
+            self._running.add(job)
             if self._stopped:
                 return
             job.run()
-            self._current = None
+            self._running.discard(job)
+            with self._counting:
+                self._unfinished -= 1
             self._wake()
 
     def stop(self, timeout_s: float) -> None:
-        """Cancel what runs and what waits, and end the thread; a later worker does it again."""
-        if self._thread is None:
+        """Cancel what runs and what waits, and end the threads; a later worker does it again."""
+        if not self._threads:
             return
         self._stopped = True
-        if (job := self._current) is not None:
+        for job in self._running.copy():
             job.cancelled = True
-        self._queue.put(None)
-        self._thread.join(timeout_s)
+        for _ in self._threads:
+            self._queue.put(None)
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 _TRIAL_S: Final = 60.0
+#: How long a turn of the loop syncs for a flush, and at least one stream.
+_SYNC_SLICE_S: Final = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -121,13 +123,30 @@ class Requests:
             for name, head in heads.items():
                 if name in self._worker.tracks and not self._worker.tracks[name].safe(head):
                     return None
-            if request.get("durable"):
-                tracks = [self._worker.tracks[name] for name in heads if name in self._worker.tracks]
-                if not all(track.sync_all() for track in tracks):
-                    return None
+            if request.get("durable") and not self._make_durable(heads):
+                return None
             return {"done": True, "progress": self._worker.progress}
 
         self._pending.append(Pending(request, ready))
+
+    def _make_durable(self, heads: dict[str, int]) -> bool:
+        """Make everything before these positions durable; whether all is.
+
+        Some streams in each turn of the loop, as many take seconds, in which no ring may fill up; and no stream
+        again for whoever asks once more, or many would never be done within one question.
+        """
+        end_s = time.monotonic() + _SYNC_SLICE_S
+        for name, head in heads.items():
+            track = self._worker.tracks.get(name)
+            if track is None or track.durable_to >= head:
+                continue
+            if not track.sync_all():
+                return False
+            track.durable_to = head
+            if time.monotonic() >= end_s:
+                self._worker.doorbell.ring()  # the next turn comes at once
+                return False
+        return True
 
     def _taken(self, request: dict[str, Any]) -> None:
         track, sink, position = self._track(request), int(request["sink"]), int(request["position"])

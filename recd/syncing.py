@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from .track import Track
 
 EVERY_NS: Final = 200_000_000
+#: Rounds of so many streams are synced side by side: file systems gather what is asked of them at once, so that a
+#: disk with 6 ms per sync takes 0.4 ms of each of 400 files.
+THREADS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Rounds:
     track : Track
         Leaves checkpoints and trimming to the rounds from now on.
     thread : Finisher
-        Shared by all tracks of the worker.
+        Shared by all tracks of the worker; may be several.
     now_ns : callable
         Monotonic clock.
     """

@@ -95,6 +95,8 @@ class Track:
         self.producer_gone = False
         #: Somebody waits for what is before this position.
         self.flush_to = 0
+        #: Everything before this position was made durable for somebody.
+        self.durable_to = 0
         self._retry_at_ns = 0
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)

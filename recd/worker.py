@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn
 from recd_client import process, shm
 from recd_client.errors import OutputError, RecdError, to_wire
 
-from . import __version__, index, manifest
+from . import __version__, index, manifest, syncing
 from .caution import Caution
 from .finisher import Finisher
 from .link import Link, NoLink
@@ -92,7 +92,9 @@ class Worker:
         self._looked_ns = self._deleted_due_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
-        self._loader = Loader(store, self.caution, self.finisher, Finisher(self.doorbell.ring))
+        self._loader = Loader(
+            store, self.caution, self.finisher, Finisher(self.doorbell.ring, syncing.THREADS)
+        )
         #: Streams that ended otherwise than they should, for ``recd status``.
         self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():

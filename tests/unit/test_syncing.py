@@ -6,14 +6,17 @@ import errno
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from recd import log_writer
+from recd import log_writer, requests
 from recd.checkpoint import Checkpoint
 from recd.durable import Syncer
 from recd.finisher import Finisher
 from recd.log_writer import LogWriter
+from recd.requests import Requests
 from recd.room import Store
 from recd.syncing import Rounds
 from recd_client import layout
@@ -277,6 +280,56 @@ def test_a_segments_name_that_could_not_be_synced_is_given_to_a_copy(tmp_path: P
     assert path.stat().st_ino != before
     assert writer.is_synced
     recording.result()
+
+
+def test_rounds_of_several_streams_are_synced_side_by_side() -> None:
+    """A disk gathers what is asked of it at once: one stream's sync does not wait for the other's."""
+    met, woken = threading.Barrier(2), threading.Semaphore(0)
+    threads = Finisher(woken.release, 2)
+    jobs = [threads.submit(lambda job: met.wait(30)) for _ in range(2)]
+    for _ in jobs:
+        assert woken.acquire(timeout=60)
+    assert [job.error for job in jobs] == [None, None]
+    threads.stop(30)
+
+
+def test_many_streams_are_made_durable_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn of the loop syncs for a moment only, and asking again begins with those that are left."""
+    monkeypatch.setattr(requests, "_SYNC_SLICE_S", 0.0)
+    synced: list[str] = []
+
+    def track(name: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            durable_to=0, flush_to=0, safe=lambda head: True, sync_all=lambda: not synced.append(name)
+        )
+
+    replies: list[dict[str, Any]] = []
+    worker: Any = SimpleNamespace(
+        tracks={name: track(name) for name in "abc"},
+        doorbell=SimpleNamespace(ring=lambda: None),
+        link=SimpleNamespace(send=replies.append),
+        progress=0,
+    )
+    asked = Requests(worker)
+    for question in range(2):  # the first one's time is over before all is done
+        asked.handle(
+            {
+                "id": question,
+                "op": "flush",
+                "heads": dict.fromkeys("abc", 8),
+                "durable": True,
+                "timeout_s": 60.0 * question,
+            }
+        )
+        for _ in range(3):
+            before = len(synced)
+            asked.answer_pending()
+            assert len(synced) - before <= 1
+            if question == 0:
+                break
+    assert synced == ["a", "b", "c"]
+    asked.answer_pending()
+    assert [(r["id"], r["done"]) for r in replies] == [(0, False), (1, True)]
 
 
 def test_a_file_is_not_asked_again_whoever_was_refused(tmp_path: Path) -> None:
