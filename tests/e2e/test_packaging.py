@@ -80,10 +80,10 @@ USE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import recd_client
-from recd_client import backend, layout, ring
+from recd_client import backend, layout, segment
 assert recd_client.__file__.startswith(sys.argv[1])
 memory = bytearray(layout.segment_bytes(layout.MIN_CAPACITY_BYTES))
-ring.format_segment(memory, capacity_bytes=layout.MIN_CAPACITY_BYTES)
+segment.format_segment(memory, capacity_bytes=layout.MIN_CAPACITY_BYTES)
 producer, consumer = backend.RingProducer(memory), backend.RingConsumer(memory)
 producer.reserve(64)
 producer.publish(64, 0, 0.0, 0, 0)
