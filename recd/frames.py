@@ -42,8 +42,9 @@ from .pieces import Piece, Pieces
 from .runner import FrameRunner, SinkContext
 from .shots import Shot, ShotIndex, frames_table, missing_in, place_behind, tally_of
 from .source import Frame, RecordSource
-from .video import files, pixels
+from .video import files
 from .video.counting import is_complete
+from .video.pictures import Pictures, told_of
 
 _SLICE_FRAMES: Final = 4
 #: What is written down of a part for a successor, and tells users nothing.
@@ -61,12 +62,8 @@ class VideoRunner(FrameRunner):
         super().__init__(context, index, options, final)
         self.source = RecordSource(context.log_directory)
         self.note: Callable[[Event], None] = lambda event: None
-        field = context.schema.fields[0]
-        self._dtype, self._shape = np.dtype(field.dtype), field.shape
-        self._values = int(np.prod(self._shape))
-        self._convert = (
-            None if options.scale is None else pixels.ByteConverter(field.shape, field.dtype, options.scale)
-        )
+        self._picture = Pictures(context.schema.fields[0], options)
+        self._told = told_of(context.schema.fields[0].shape, options)
         self._settings = settings_of(options, context.schema)
         #: Another rate for the finished files, if one was asked for at the end.
         self._retimed: Fraction | None = None
@@ -308,15 +305,8 @@ class VideoRunner(FrameRunner):
         last one is gone with its worker) the frame itself stands in.
         """
         if self._expected < frame.seq:
-            return Shot(self._bytes_of(self._last or frame), self._expected, True)
-        return Shot(self._bytes_of(frame), frame.seq, False)
-
-    def _bytes_of(self, frame: Frame) -> memoryview:
-        """The pixels as ffmpeg takes them."""
-        if self._convert is None:
-            return frame.payload[: self._settings.frame_bytes]
-        pixels_in = np.frombuffer(frame.payload, self._dtype, self._values).reshape(self._shape)
-        return memoryview(self._convert(pixels_in).data).cast("B")
+            return Shot(self._picture((self._last or frame).payload), self._expected, True)
+        return Shot(self._picture(frame.payload), frame.seq, False)
 
     def _taken(self, frame: Frame) -> None:
         """Ffmpeg has the whole frame."""
@@ -449,6 +439,7 @@ class VideoRunner(FrameRunner):
             "fps": float(info.fps),
             "fps_fraction": f"{info.fps.numerator}/{info.fps.denominator}",
             "encoder": encoder,
+            **self._told,
         }
 
     def _remove_pieces(self, part: Part) -> None:

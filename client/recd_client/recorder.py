@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import checks, forks, origin
 from .clock import Clock
 from .errors import FlushTimeout, OptionError, RecdError, StreamExistsError
+from .images import separated
 from .options import SinkOptions
 from .plain import indices
 from .pull import ON_ERROR, Pull, Schedule, paced
@@ -186,7 +187,7 @@ class Recorder:
         with session.lock:
             if name in session.streams:
                 raise StreamExistsError(f"stream {name!r} exists in this recording", "choose another name")
-            taken = session.take_files(name, settings.sinks)
+            taken = session.take_files(name, separated(name, settings.sinks))
             stream = Stream(session, name, settings)
             try:
                 if like is not None:

@@ -251,9 +251,8 @@ class Stream:
 
         session, settings = self._session, self._settings
         sinks = settings.sinks or defaults.default_sinks(self.name, schema)
-        sinks = defaults.with_frame_rate(sinks, settings.hz, session.clock.dt)
-        defaults.check_images(self.name, sinks, schema)
-        if not settings.sinks:
+        sinks = defaults.for_samples(self.name, sinks, schema, settings.hz, session.clock.dt)
+        if sinks != settings.sinks:
             session.take_files(self.name, sinks)
         self._settings = settings = settings.with_sinks(sinks)
         reply = session.connection.call(
