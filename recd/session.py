@@ -276,7 +276,10 @@ class SessionStore:
         )
         check_descriptors(stream_descriptors(len(options)), f"stream {name!r}")
         taken = {f for s in others for f in s["finals"]}
-        namings = [places.choose(self.directory, name, o, self.spec["overwrite"]) for o in options]
+        if self.spec["overwrite"] == "replace":  # also what this session wrote before, once it is finished
+            taken -= {f for s in others if self.has_result(s["stream"]) for f in s["finals"]}
+        overwrite = self.spec["overwrite"]
+        namings = [places.choose(self.directory, name, o, overwrite, taken) for o in options]
         for option, naming in zip(options, namings, strict=True):
             if option.suffixes and str(naming.final) in taken:
                 raise StreamExistsError(
@@ -310,6 +313,16 @@ class SessionStore:
         finally:
             segment.close()
         return spec
+
+    def ending(self, request: dict[str, Any]) -> list[str]:
+        """The streams that are to be finished before this one is attached: it replaces files of theirs."""
+        name = str(request.get("stream"))
+        if self.spec["overwrite"] != "replace" or (self.stream_path(name) / "stream.json").exists():
+            return []
+        options = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
+        finals = {str(places.name(self.directory, name, o).final) for o in options if o.suffixes}
+        others = [s["stream"] for s in self.streams() if finals.intersection(s["finals"])]
+        return [stream for stream in others if not self.has_result(stream)]
 
     def _put_stream(self, spec: dict[str, Any]) -> None:
         path = self.stream_path(spec["stream"])

@@ -40,6 +40,8 @@ _FIFTHS: Final = {
 _XYZ: Final = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 _WHITE: Final = (0.9505, 1.0, 1.089)
 _CATEGORIES: Final = 255
+#: Lightness in CIELAB, 0 to 100, which every category but 0 exceeds.
+_DARKEST: Final = 20
 
 
 class Colours:
@@ -62,7 +64,8 @@ class Colours:
     def __call__(self, values: NDArray[Any]) -> Table:
         """The colours, C-contiguous; the memory is used again by the next call."""
         rows = category(values[..., 0]) if self._categories else values[..., 0]
-        return np.take(self._table, rows, axis=0, out=self._out, mode="clip")
+        np.take(self._table, rows, axis=0, out=self._out, mode="clip")
+        return self._out
 
 
 @cache
@@ -85,17 +88,22 @@ def category(numbers: NDArray[Any]) -> NDArray[Any]:
 def categories() -> Table:
     """A colour for each number, ``(256, 3)`` uint8: black for 0, then each as far as can be from those before.
 
+    None of them is nearly black.
+
     Glasbey, van der Heijden, Toh, Gray: Colour displays for categorical images (2007); distances in CIELAB.
     """
     steps = np.arange(0, 256, 255 // 15)
     cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(cube / 255)
+    bright = (lab[:, 0] > _DARKEST) | (cube.sum(1) == 0)
+    cube, lab = cube[bright], lab[bright]
     chosen = [0]
     distance = ((lab - lab[0]) ** 2).sum(1)
     for _ in range(_CATEGORIES):
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, ((lab - lab[chosen[-1]]) ** 2).sum(1))
-    return cube[chosen].astype(np.uint8)
+    colours: Table = cube[chosen].astype(np.uint8)
+    return colours
 
 
 def _lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
