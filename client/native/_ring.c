@@ -106,6 +106,7 @@ static int prepare(PyObject *module) {
     str_data = PyUnicode_InternFromString("data");
     str_write_any = PyUnicode_InternFromString("write_any");
     str_claim_any = PyUnicode_InternFromString("claim_any");
+    str_lose_interrupted = PyUnicode_InternFromString("_lose_interrupted");
     str_enter = PyUnicode_InternFromString("__enter__");
     str_exit = PyUnicode_InternFromString("__exit__");
     str_view = PyUnicode_InternFromString("_view");

@@ -124,10 +124,10 @@ def separated(
 
     Without a schema, how many is not known: of each such video only the first one, which there will be.
     """
-    count = 1 if schema is None else schema.fields[0].shape[0]
     out: list[SinkOptions] = []
     for sink in sinks:
         if isinstance(sink, VideoFile) and sink.batch == SEPARATE:
+            count = 1 if schema is None else schema.fields[0].shape[0]
             stem, suffix = os.path.splitext(sink.filename or f"{name}{sink.suffixes[0]}")
             out += [
                 dataclasses.replace(sink, filename=f"{stem}_env{i}{suffix}", batch=i) for i in range(count)
