@@ -50,6 +50,8 @@ ARRAY_RING_RECORDS: Final = 64
 FRAME_RING_RECORDS: Final = 64
 #: Small frames: room for what a loop without physics writes while the worker logs what ffmpeg cannot take.
 FRAME_RING_BYTES: Final = 32 << 20
+#: Of what several videos are made, each of its part.
+BATCH_RING_RECORDS: Final = 16
 _LEAST_RECORDS: Final = 8
 #: Beginning a session takes some milliseconds.
 _BEGINNING_S: Final = 60.0
@@ -339,6 +341,10 @@ class SessionStore:
         record = layout.record_bytes(schema.payload_bytes)
         frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
         records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
+        if any(
+            sink.get("batch") is not None for sink in spec["sinks"][1:]
+        ):  # a record is many frames, and is logged
+            records = BATCH_RING_RECORDS
         if buffer_bytes is not None:
             if not isinstance(buffer_bytes, int) or buffer_bytes <= 0:
                 raise OptionError(
