@@ -81,7 +81,7 @@ def category(numbers: NDArray[Any]) -> NDArray[Any]:
     if numbers.dtype.kind == "b" or numbers.dtype == np.uint8:
         return numbers.view(np.uint8)
     wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False)
-    return np.where(wide == 0, 0, (wide - 1) % _CATEGORIES + 1).astype(np.uint8)
+    return np.where(wide == 0, 0, (wide % _CATEGORIES + _CATEGORIES - 1) % _CATEGORIES + 1).astype(np.uint8)
 
 
 @cache

@@ -26,6 +26,19 @@ def test_values_become_the_nearest_byte_and_none_wraps(dtype: str, bits: bytes, 
     assert np.abs(converted(values, low, low + span) - wanted).max() <= 0.51
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(bits=st.binary(min_size=64, max_size=64), low=st.integers(-1000, 1000), span=st.integers(1, 1000))
+def test_values_become_the_nearest_of_65536_levels(dtype: str, bits: bytes, low: int, span: int) -> None:
+    """The same for 16 bits: true to half a level, whatever the range and the dtype."""
+    values = np.frombuffer(bits, "u1") > 127 if dtype == "?" else np.frombuffer(bits, dtype)
+    with np.errstate(invalid="ignore"):
+        exact = np.nan_to_num(values.astype(np.float64), nan=low, posinf=low + span, neginf=low)
+    wanted = np.clip((exact - low) / span, 0, 1) * 65535
+    levels = Scaler(values.shape, values.dtype, (low, low + span), np.uint16)(values)
+    assert levels.dtype == np.uint16
+    assert np.abs(levels - wanted).max() <= 0.5001
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
 def test_nan_is_low(dtype: str) -> None:
     """A hole in a depth image is black, not noise."""
