@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from recd_client import layout, records
 from recd_client.backend import RingConsumer
@@ -13,8 +12,6 @@ from recd_client.errors import LogDamagedError, RingDamagedError
 from .batch import Event
 from .chunks import Chunk, event_of
 from .log import LogReader
-
-_SHELF_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,16 @@ class Frame:
 
 
 class Shelf:
-    """The newest chunks of a log that were read and proved, for several who read it at about the same pace."""
+    """The newest chunks of a log that were read and proved, for several who read it at about the same pace.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most_bytes : int
+        Of records; the newest chunk is kept, however large.
+    """
+
+    def __init__(self, most_bytes: int = 0) -> None:
+        self._most_bytes = most_bytes
         self._bodies: dict[tuple[int, int], memoryview] = {}
         self._bytes = 0
 
@@ -50,7 +54,7 @@ class Shelf:
             return
         self._bodies[key] = chunk.body()
         self._bytes += chunk.info.body_bytes
-        while self._bytes > _SHELF_BYTES and len(self._bodies) > 1:
+        while self._bytes > self._most_bytes and len(self._bodies) > 1:
             self._bytes -= self._bodies.pop(next(iter(self._bodies))).nbytes
 
 

@@ -76,12 +76,16 @@ def ramp(colormap: str) -> Table:
     return np.stack([np.rint(np.interp(at, at[::5], channel)) for channel in fifths.T], 1).astype(np.uint8)
 
 
-def category(numbers: NDArray[Any]) -> NDArray[Any]:
+def category(numbers: NDArray[Any]) -> Table:
     """Rows of :func:`categories`: 0 stays 0; 1, 256, 511, ... are row 1; -1 is row 254, and so on."""
     if numbers.dtype.kind == "b" or numbers.dtype == np.uint8:
         return numbers.view(np.uint8)
-    wide = numbers.astype(np.uint64 if numbers.dtype.kind == "u" else np.int64, copy=False)
-    return np.where(wide == 0, 0, (wide % _CATEGORIES + _CATEGORIES - 1) % _CATEGORIES + 1).astype(np.uint8)
+    if numbers.min() >= 0 and numbers.max() <= _CATEGORIES:  # mostly, and ten times as fast
+        return numbers.astype(np.uint8)
+    wide = numbers.astype(np.int16) if numbers.itemsize == 1 else numbers
+    rows: Table = (wide - wide // _CATEGORIES * _CATEGORIES).astype(np.uint8)  # numpy is slow at %
+    rows[(rows == 0) & (wide != 0)] = _CATEGORIES
+    return rows
 
 
 @cache
