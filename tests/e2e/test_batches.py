@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from killing import kill
-from recd_client import NPZFile, OutputExistsError, Recorder, SchemaError, VideoFile
+from recd_client import NPZFile, OptionError, OutputExistsError, Recorder, SchemaError, VideoFile
 from recd_client.errors import StreamExistsError
 from recordings import (
     LEVELS,
@@ -88,6 +88,23 @@ def test_one_image_of_a_batch_can_be_filmed_alone(tmp_path: Path) -> None:
             stream.write(batch(i))
     proved(tmp_path)
     assert numbers(tmp_path / "v.mp4") == [told(i, 1) for i in range(5)]
+
+
+def test_a_declared_batch_can_be_claimed(tmp_path: Path) -> None:
+    """With ``like`` the files are known at once, and each batch is rendered straight into shared memory."""
+    with Recorder(dir=tmp_path, dt=0.02) as rec:
+        stream = rec.stream("v", VideoFile("v.mp4", batch="separate"), like=batch(0))
+        assert [Path(f).name for f in stream.files] == ["v_env0.mp4", "v_env1.mp4", "v_env2.mp4"]
+        for i in range(5):
+            with stream.claim() as images:
+                images[...] = batch(i)
+        with pytest.raises(OptionError, match="fits 3 of its files"):
+            stream.close("w.mp4")
+        stream.close(fps=10)
+    proved(tmp_path)
+    for e in range(3):
+        assert numbers(tmp_path / f"v_env{e}.mp4") == [told(i, e) for i in range(5)]
+        assert files_of(tmp_path)[e]["video"]["fps"] == 10
 
 
 @pytest.mark.parametrize("how", ["tile", "separate"])

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from killing import kill
+from recd.verify.finding import DAMAGE
+from recd.verify.session import SessionCheck
 from recd_client import CSVFile, DataLossWarning, HDF5File, NPZFile, Recorder, VideoFile
 from recordings import csv_numbers, npz, numbered, numbers, proved, stopped, worker_of
+from support import wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
 
@@ -250,3 +254,22 @@ def test_a_camera_of_torch_is_filmed(tmp_path: Path) -> None:
     proved(tmp_path)
     assert numbers(tmp_path / "a.mp4") == numbers(tmp_path / "b_env0.mp4") == [*range(6)]
     assert numbers(tmp_path / "b_env1.mp4") == [*range(5, 11)]
+
+
+def test_a_file_that_is_replaced_waits_for_the_one_before(tmp_path: Path) -> None:
+    """Also when the worker dies while it finishes that; and verify knows which stream the file is of by now."""
+    with Recorder(dir=tmp_path, dt=0.01, overwrite="replace") as rec:
+        for i in range(3):
+            rec.start_recording(lambda i=i: np.full(1000, float(i)), NPZFile("a.npz"), name="a")  # type: ignore[misc]
+            for _ in range(20):
+                rec.step()
+            rec.stop_recording()
+            if i == 1:
+                kill(worker_of(rec))
+        working = rec.directory / ".recd" / rec.session
+        # the logs go last: verify, which is not told that it is live, must not see them go
+        wait_until(lambda: len([*working.glob("*/result.json")]) == 3 and not [*working.glob("*/log")])
+        found = SessionCheck(rec.directory, rec.session, live=False, told=False).run(lambda n: None)
+        assert [f for f in found if f.level == DAMAGE] == []
+    proved(tmp_path)
+    assert npz(tmp_path / "a.npz")["data"].tolist() == np.full((20, 1000), 2.0).tolist()
