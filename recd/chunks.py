@@ -200,6 +200,10 @@ class Chunk:
             self._body = raw
         return self._body
 
+    def adopt(self, body: memoryview) -> None:
+        """These are the records: somebody has read and proved them."""
+        self._body = body
+
     def is_whole(self) -> bool:
         """Whether :meth:`body` gives the records."""
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from recd_client.errors import SchemaError
+from recd_client.images import check_video
 from recd_client.options import SinkOptions, VideoFile
 from recd_client.schema import Schema
 from recd_client.settings import DEFAULT_FPS
 
 from . import sinks
+from .video.pictures import frame_shape
 from .video.settings import VideoSettings
 
 
@@ -25,14 +26,7 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
     if not isinstance(option, VideoFile):
         sinks.make_sink(option, schema, {"name": stream})
         return
-    field = schema.fields[0]
-    if not schema.is_image() or (field.dtype != "|u1" and option.scale is None):
-        raise SchemaError(
-            f"stream {stream!r}: a video needs uint8 images (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
-            f"got {field}",
-            "write one image per call; for other dtypes say which values are black and white: "
-            "VideoFile(..., scale=(low, high))",
-        )
+    check_video(stream, option, schema)
     settings_of(option, schema)
 
 
@@ -44,7 +38,8 @@ def settings_of(option: VideoFile, schema: Schema) -> VideoSettings:
     CodecError, OptionError
         There is no such video.
     """
-    return VideoSettings.of(schema.fields[0].shape, option.frame_rate or Fraction(DEFAULT_FPS), option)
+    shape = frame_shape(schema.fields[0].shape, option)
+    return VideoSettings.of(shape, option.frame_rate or Fraction(DEFAULT_FPS), option)
 
 
 def to_try(options: Sequence[SinkOptions], schema: Schema) -> list[tuple[VideoSettings, str]]:

@@ -29,21 +29,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from recd_client.errors import OutputError
 from recd_client.options import Split, VideoFile, as_frame_rate
 
 from .batch import DISCARD, RESET, Event
 from .durable import CanSync, sync_directory
+from .films import Films, remove_pieces
 from .finisher import Job
 from .fit import settings_of
 from .log import Missing
-from .parts import Part, seal
+from .parts import Part
 from .pieces import Piece, Pieces
 from .runner import FrameRunner, SinkContext
 from .shots import Shot, ShotIndex, frames_table, missing_in, place_behind, tally_of
 from .source import Frame, RecordSource
-from .video import files, pixels
-from .video.counting import is_complete
+from .video.pictures import Pictures, told_of
 
 _SLICE_FRAMES: Final = 4
 #: What is written down of a part for a successor, and tells users nothing.
@@ -59,15 +58,12 @@ class VideoRunner(FrameRunner):
 
     def __init__(self, context: SinkContext, index: int, options: VideoFile, final: Path) -> None:
         super().__init__(context, index, options, final)
-        self.source = RecordSource(context.log_directory)
+        self.source = RecordSource(context.log_directory, context.shelf)
         self.note: Callable[[Event], None] = lambda event: None
-        field = context.schema.fields[0]
-        self._dtype, self._shape = np.dtype(field.dtype), field.shape
-        self._values = int(np.prod(self._shape))
-        self._convert = (
-            None if options.scale is None else pixels.ByteConverter(field.shape, field.dtype, options.scale)
-        )
+        self._picture = Pictures(context.schema.fields[0], options)
         self._settings = settings_of(options, context.schema)
+        told = told_of(context.schema.fields[0].shape, options)
+        self._films = Films(context, self._settings, self.parts, told)
         #: Another rate for the finished files, if one was asked for at the end.
         self._retimed: Fraction | None = None
         self._index = ShotIndex(self._path("frames", 0))
@@ -95,7 +91,7 @@ class VideoRunner(FrameRunner):
         parts = self.parts.parts
         for part in parts.values():
             if part.state == "done":
-                self._remove_pieces(part)
+                remove_pieces(part)
         newest = parts[max(parts)] if parts else None
         if newest is None:
             self._begin_part(0, 0, 0)
@@ -308,15 +304,8 @@ class VideoRunner(FrameRunner):
         last one is gone with its worker) the frame itself stands in.
         """
         if self._expected < frame.seq:
-            return Shot(self._bytes_of(self._last or frame), self._expected, True)
-        return Shot(self._bytes_of(frame), frame.seq, False)
-
-    def _bytes_of(self, frame: Frame) -> memoryview:
-        """The pixels as ffmpeg takes them."""
-        if self._convert is None:
-            return frame.payload[: self._settings.frame_bytes]
-        pixels_in = np.frombuffer(frame.payload, self._dtype, self._values).reshape(self._shape)
-        return memoryview(self._convert(pixels_in).data).cast("B")
+            return Shot(self._picture((self._last or frame).payload), self._expected, True)
+        return Shot(self._picture(frame.payload), frame.seq, False)
 
     def _taken(self, frame: Frame) -> None:
         """Ffmpeg has the whole frame."""
@@ -407,53 +396,9 @@ class VideoRunner(FrameRunner):
 
     def _finish_part(self, part: Part, job: Job) -> None:
         """Join, retime and seal a part; runs in the finisher's thread."""
-        pieces = [Path(p["path"]) for p in part.details["pieces"] if p["count"] > 0]
         final = self.naming.final_path(part.number)
-        path, suffix = pieces[0], final.suffix.lower()
-        plain = path.suffix == suffix and (not path.exists() or is_complete(path))
-        as_it_is = len(pieces) == 1 and self._retimed is None and plain
-        if not as_it_is:
-            path = path.with_name(f"{path.stem}-joined{suffix}")
-        if not part.path or path.exists():
-            index = ShotIndex(self._path("frames", part.number))
-            if self.context.rebooted:
-                self._check_pieces(part)
-                frames = sum(piece["count"] for piece in part.details["pieces"] if piece["count"] > 0)
-                index.fill(frames, part.begin, int(part.details["first_seq"]))
-            index.sync()
-            index.close()
-            if not as_it_is:
-                files.join(pieces, path, self._retimed or self._settings.fps, self._settings.title)
-            part.details["video"] = self._describe(path, part.details["encoder"])
-        seal(part, path, final, self.parts, replace=self.context.replace, job=job)
-        self._remove_pieces(part)
-
-    def _check_pieces(self, part: Part) -> None:
-        """Refuse to finish a part of which a loss of power has taken something."""
-        for piece in part.details["pieces"]:
-            if piece["count"] > 0 and files.count_intact(Path(piece["path"])) < piece["count"]:
-                raise OutputError(
-                    f"{piece['path']} lost frames with the power", "see: recd info on its directory"
-                )
-
-    def _describe(self, path: Path, encoder: str | None) -> dict[str, Any]:
-        """What the manifest says of the video itself."""
-        info = files.describe(path)
-        right, bottom = self._settings.padding
-        return {
-            "codec": info.codec,
-            "pixel_format": info.pixel_format,
-            "width": info.width,
-            "height": info.height,
-            "padding": {"right": right, "bottom": bottom},
-            "fps": float(info.fps),
-            "fps_fraction": f"{info.fps.numerator}/{info.fps.denominator}",
-            "encoder": encoder,
-        }
-
-    def _remove_pieces(self, part: Part) -> None:
-        for piece in part.details["pieces"]:
-            Path(piece["path"]).unlink(missing_ok=True)
+        index = ShotIndex(self._path("frames", part.number))
+        self._films.finish(part, final, index, self._retimed, job)
 
     def retime(self, fps: float) -> None:
         """See :class:`Runner`."""

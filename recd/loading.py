@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recd_client import process, shm
 from recd_client.errors import RingDamagedError
@@ -20,8 +20,12 @@ from .room import Store
 from .runner import FrameRunner, Runner, SinkContext
 from .samples import LogRunner
 from .session import SessionStore
+from .source import Shelf
 from .syncing import Rounds
 from .track import Track
+
+#: What several videos of one stream have read lately, and need not read again one by one.
+_SHELF_BYTES: Final = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class Loader:
             session["overwrite"] == "replace",
             self._rules.durability != "process",
             spec["boot_id"] != process.boot_id().hex(),
+            Shelf(_SHELF_BYTES if len(spec["sinks"]) > 1 else 0),
         )
 
     def _runners(self, context: SinkContext, spec: dict[str, Any]) -> list[Runner]:

@@ -197,6 +197,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
         for file in result.get("files", []):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
+    _forget_replaced(streams)
     complete = all(s.get("complete") for s in streams.values())
     state = "client died" if client_gone else "complete" if complete else "failed"
     manifest = {
@@ -235,6 +236,15 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     if finished:
         store.remove()
     return summary_of(manifest, path), entry
+
+
+def _forget_replaced(streams: dict[str, Any]) -> None:
+    """No stream is told to have a file that a later one has replaced."""
+    later: set[str] = set()
+    for stream in reversed(streams.values()):
+        files = stream.get("files", [])
+        stream["files"] = [f for f in files if f["path"] not in later]
+        later.update(f["path"] for f in files)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -144,10 +144,17 @@ class Naming:
             return path
         return path.with_name(f"{path.stem}_{number:0{self.digits}d}{path.suffix}")
 
-    def free(self) -> Naming:
-        """These names, or the first of ``stem_1``, ``stem_2``, ... that neither exist nor are being written."""
+    def free(self, taken: Container[str] = ()) -> Naming:
+        """These names, or the first of ``stem_1``, ``stem_2``, ... that neither exist nor are being written.
+
+        Names that are ``taken`` are somebody's, too.
+        """
         candidate, n = self, 0
-        while os.path.lexists(candidate.final_path(0)) or candidate.part_path(0).exists():
+        while (
+            str(candidate.final) in taken
+            or os.path.lexists(candidate.final_path(0))
+            or candidate.part_path(0).exists()
+        ):
             n += 1
             path = self.final.with_name(f"{self.final.stem}_{n}{self.final.suffix}")
             candidate = Naming(path, self.digits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from recd_client.errors import OutputError, OutputExistsError
@@ -13,8 +13,18 @@ from .durable import make_directories, sync_directory
 from .parts import Naming
 
 
-def choose(directory: Path, stream: str, option: SinkOptions, overwrite: str) -> Naming:
+def name(directory: Path, stream: str, option: SinkOptions) -> Naming:
+    """The names of a sink's files, as they were asked for."""
+    path = option.path or Path(f"{stream}{option.suffixes[0] if option.suffixes else '.null'}")
+    return Naming.of(option, Path(os.path.normpath(directory / path)))
+
+
+def choose(
+    directory: Path, stream: str, option: SinkOptions, overwrite: str, taken: Container[str] = ()
+) -> Naming:
     """The names of a sink's files, whose directory exists and can be written.
+
+    Of those that overwrite="number" gives none is ``taken``.
 
     Raises
     ------
@@ -23,13 +33,12 @@ def choose(directory: Path, stream: str, option: SinkOptions, overwrite: str) ->
     OutputExistsError
         A file is there that may not be replaced, or is being written.
     """
-    name = option.path or Path(f"{stream}{option.suffixes[0] if option.suffixes else '.null'}")
-    naming = Naming.of(option, Path(os.path.normpath(directory / name)))
+    naming = name(directory, stream, option)
     if not option.suffixes:  # no file at all
         return naming
     _make_directory(naming.final)
     if overwrite == "number":
-        return naming.free()
+        return naming.free(taken)
     _check_absent(naming, overwrite)
     part = naming.part_path(0)
     if part.exists():

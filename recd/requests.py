@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from recd_client import shm
-from recd_client.errors import NoSuchSessionError, OptionError, ProtocolError, RecdError, to_wire
+from recd_client.errors import (
+    NoSuchSessionError,
+    OptionError,
+    OutputExistsError,
+    ProtocolError,
+    RecdError,
+    to_wire,
+)
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     from .track import Track
     from .worker import Worker
 
-_TRIAL_S: Final = 60.0
+#: Less than a client waits for its answer.
+_TRIAL_S: Final = 25.0
 #: How long a turn of the loop syncs for a flush, and at least one stream.
 _SYNC_SLICE_S: Final = 0.02
 
@@ -32,12 +40,18 @@ log = logging.getLogger(__name__)
 
 
 class Pending:
-    """A request that is answered when a condition holds, or unanswered at its deadline."""
+    """A request that is answered when a condition holds, or unanswered (``late``: refused) at its deadline."""
 
-    def __init__(self, request: dict[str, Any], ready: Callable[[], dict[str, Any] | None]) -> None:
+    def __init__(
+        self,
+        request: dict[str, Any],
+        ready: Callable[[], dict[str, Any] | None],
+        late: Callable[[], RecdError] | None = None,
+    ) -> None:
         self.id = request["id"]
         self.deadline = time.monotonic() + min(float(request.get("timeout_s") or 0.0), 60.0)
         self.ready = ready
+        self.late = late
 
 
 class Requests:
@@ -85,7 +99,7 @@ class Requests:
     def _attach(self, request: dict[str, Any]) -> dict[str, Any] | None:
         sinks_asked = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
         videos = fit.to_try(sinks_asked, Schema.from_json(request.get("schema")))
-        if not videos:
+        if not videos and not self._worker.store.ending(request):
             return self._attached(request)
         trial = self._worker.trials.submit(lambda job: fit.try_out(videos))
 
@@ -94,9 +108,22 @@ class Requests:
                 return None
             if trial.error is not None:
                 raise trial.error
+            if self._worker.store.ending(request):
+                return None
             return self._attached(request)
 
-        self._pending.append(Pending({**request, "timeout_s": _TRIAL_S}, ready))
+        def late() -> RecdError:
+            names = ", ".join(map(repr, self._worker.store.ending(request)))
+            what = (
+                f"stream {names} is still being finished"
+                if names
+                else "its encoder could not be tried in time"
+            )
+            return OutputExistsError(
+                f"stream {request.get('stream')!r}: {what}", "try again, or choose another filename"
+            )
+
+        self._pending.append(Pending({**request, "timeout_s": _TRIAL_S}, ready, late))
         return None
 
     def _attached(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +225,10 @@ class Requests:
                 self._refuse(pending.id, e)
                 continue
             if reply is None and now >= pending.deadline:
+                if pending.late is not None:
+                    self._pending.remove(pending)
+                    self._refuse(pending.id, pending.late())
+                    continue
                 reply = {"done": False, "progress": self._worker.progress, "summary": None}
             if reply is not None:
                 self._pending.remove(pending)

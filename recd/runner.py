@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +24,7 @@ from .durable import CanSync
 from .finisher import Finisher, Job, JobCancelledError
 from .log import Missing
 from .parts import Naming, Part, PartsFile
-from .source import RecordSource
+from .source import RecordSource, Shelf
 from .stalls import Stalls
 
 _RETRY_NS: Final = 500_000_000
@@ -52,6 +52,8 @@ class SinkContext:
         Whether no checkpoint may tell of what a loss of power could take back.
     rebooted : bool
         Whether power may have failed since the files were written.
+    shelf : Shelf
+        What the runners that read single records have read lately.
     """
 
     directory: Path
@@ -62,6 +64,7 @@ class SinkContext:
     replace: bool
     durable: bool = False
     rebooted: bool = False
+    shelf: Shelf = field(default_factory=Shelf)
 
     @property
     def log_directory(self) -> Path:

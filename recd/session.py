@@ -50,6 +50,8 @@ ARRAY_RING_RECORDS: Final = 64
 FRAME_RING_RECORDS: Final = 64
 #: Small frames: room for what a loop without physics writes while the worker logs what ffmpeg cannot take.
 FRAME_RING_BYTES: Final = 32 << 20
+#: Of what several videos are made, each of its part.
+BATCH_RING_RECORDS: Final = 16
 _LEAST_RECORDS: Final = 8
 #: Beginning a session takes some milliseconds.
 _BEGINNING_S: Final = 60.0
@@ -276,7 +278,10 @@ class SessionStore:
         )
         check_descriptors(stream_descriptors(len(options)), f"stream {name!r}")
         taken = {f for s in others for f in s["finals"]}
-        namings = [places.choose(self.directory, name, o, self.spec["overwrite"]) for o in options]
+        if self.spec["overwrite"] == "replace":  # also what this session wrote before, once it is finished
+            taken -= {f for s in others if self.has_result(s["stream"]) for f in s["finals"]}
+        overwrite = self.spec["overwrite"]
+        namings = [places.choose(self.directory, name, o, overwrite, taken) for o in options]
         for option, naming in zip(options, namings, strict=True):
             if option.suffixes and str(naming.final) in taken:
                 raise StreamExistsError(
@@ -311,6 +316,16 @@ class SessionStore:
             segment.close()
         return spec
 
+    def ending(self, request: dict[str, Any]) -> list[str]:
+        """The streams that are to be finished before this one is attached: it replaces files of theirs."""
+        name = str(request.get("stream"))
+        if self.spec["overwrite"] != "replace" or (self.stream_path(name) / "stream.json").exists():
+            return []
+        options = [SinkOptions.from_json(s) for s in request.get("sinks") or []]
+        finals = {str(places.name(self.directory, name, o).final) for o in options if o.suffixes}
+        others = [s["stream"] for s in self.streams() if finals.intersection(s["finals"])]
+        return [stream for stream in others if not self.has_result(stream)]
+
     def _put_stream(self, spec: dict[str, Any]) -> None:
         path = self.stream_path(spec["stream"])
         try:
@@ -326,6 +341,10 @@ class SessionStore:
         record = layout.record_bytes(schema.payload_bytes)
         frames = spec["group"] != MAIN_GROUP or (schema.is_image() and record > LEAST_ARRAY_RING_BYTES // 16)
         records = FRAME_RING_RECORDS if frames else ARRAY_RING_RECORDS
+        if any(
+            sink.get("batch") is not None for sink in spec["sinks"][1:]
+        ):  # a record is many frames, and is logged
+            records = BATCH_RING_RECORDS
         if buffer_bytes is not None:
             if not isinstance(buffer_bytes, int) or buffer_bytes <= 0:
                 raise OptionError(

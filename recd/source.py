@@ -27,16 +27,50 @@ class Frame:
     payload: memoryview
 
 
+class Shelf:
+    """The newest chunks of a log that were read and proved, for several who read it at about the same pace.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Of records; the newest chunk is kept, however large.
+    """
+
+    def __init__(self, most_bytes: int = 0) -> None:
+        self._most_bytes = most_bytes
+        self._bodies: dict[tuple[int, int], memoryview] = {}
+        self._bytes = 0
+
+    def lend(self, chunk: Chunk) -> None:
+        """The chunk needs not be read, if it was lately."""
+        body = self._bodies.get((chunk.info.begin, chunk.info.body_crc32))
+        if body is not None:
+            chunk.adopt(body)
+
+    def keep(self, chunk: Chunk) -> None:
+        """Have a chunk that is whole ready for the others, instead of the oldest ones."""
+        key = (chunk.info.begin, chunk.info.body_crc32)
+        if key in self._bodies:
+            return
+        self._bodies[key] = chunk.body()
+        self._bytes += chunk.info.body_bytes
+        while self._bytes > self._most_bytes and len(self._bodies) > 1:
+            self._bytes -= self._bodies.pop(next(iter(self._bodies))).nbytes
+
+
 class RecordSource:
     """Finds the record at a position.
 
     Parameters
     ----------
     log_directory : Path
+    shelf : Shelf
+        Shared by all that read this log.
     """
 
-    def __init__(self, log_directory: Path) -> None:
+    def __init__(self, log_directory: Path, shelf: Shelf) -> None:
         self._directory = log_directory
+        self._shelf = shelf
         #: The ring, for a track that frees only what its runner has done with; else None.
         self.ring: RingConsumer | None = None
         self._reader: LogReader | None = None
@@ -72,6 +106,7 @@ class RecordSource:
         if not chunk.is_whole():  # the numbers of what follows tell what is missing
             self.damaged = True
             return None, min(info.end, end)
+        self._shelf.keep(chunk)
         what, behind = _record(chunk.body(), position - info.begin, position)
         return what, min(behind, info.end)  # a loss that stands for little is longer than what it replaces
 
@@ -82,6 +117,8 @@ class RecordSource:
             self._reader = LogReader(self._directory, position)
         self._reader.position = self._sought = position
         self._chunk = self._reader.next()
+        if self._chunk is not None:
+            self._shelf.lend(self._chunk)
         self.damaged |= self._reader.damaged
         return self._chunk
 

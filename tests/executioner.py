@@ -53,7 +53,7 @@ STEPS: Final = {
     "csv finish": ("recd.sinks.csv:CSVSink.finish",),
     "build": ("recd.sinks.npz:NPZSink.build", "recd.sinks.hdf5:HDF5Sink.build"),
     "part put": ("recd.parts:PartsFile.put",),
-    "seal": ("recd.samples:seal", "recd.frames:seal"),
+    "seal": ("recd.samples:seal", "recd.films:seal"),
     "seal: hash": ("recd.parts:hash_file",),
     "seal: sync": ("recd.parts:sync_directory",),
     "rename": ("os:rename", "recd.parts:rename_new"),

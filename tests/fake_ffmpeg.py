@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from recd import frames, pieces
+from recd import films, pieces
 
 # As they are now: faults that a test puts into the worker's calls do not reach other processes.
 _open, _write, _truncate, _unlink = os.open, os.write, os.truncate, os.unlink
@@ -94,9 +94,9 @@ class FakeFfmpeg:
         patch.setattr(pieces, "kill_orphan", lambda pid, ticks: self._process(pid).die())
         patch.setattr(pieces, "cut", self.count)
         patch.setattr(pieces.codecs, "choose", lambda settings, suffix: "raw")
-        patch.setattr(frames, "is_complete", lambda path: True)
-        patch.setattr(frames.files, "join", _join)
-        patch.setattr(frames.files, "describe", _describe)
+        patch.setattr(films, "is_complete", lambda path: True)
+        patch.setattr(films.files, "join", _join)
+        patch.setattr(films.files, "describe", _describe)
 
     def _process(self, pid: int) -> Process:
         """The process of that number; 0 is one that was never heard of."""

@@ -67,6 +67,14 @@ def shown_at(path: Path) -> list[float]:
     return [int(row[2]) * num / den for row in rows]
 
 
+def gray16(path: Path) -> NDArray[np.uint16]:
+    """Every frame of a 16-bit video, ``(n, height, width)``, each value as it is in the file."""
+    size = _ffmpeg("-i", str(path), "-frames:v", "1", "-f", "framecrc", "-").decode()
+    width, height = map(int, size.split("#dimensions 0: ")[1].split()[0].split("x"))
+    raw = _ffmpeg("-i", str(path), "-fps_mode", "passthrough", "-pix_fmt", "gray16le", "-f", "rawvideo", "-")
+    return np.frombuffer(raw, "<u2").reshape(-1, height, width)
+
+
 def _ffmpeg(*arguments: str) -> bytes:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *arguments]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S)
@@ -121,6 +129,18 @@ def worker_of(rec: Recorder, group: str = "main") -> int:
     """Process id of the worker that serves a group of a recording, once it is there."""
     lock = rec.directory / ".recd" / rec.session / f"{group}.lock"
     return wait_until(lambda: lock_holder(lock) or 0)
+
+
+def encoder_of(part: Path) -> int:
+    """Process id of the ffmpeg that writes a file; 0 if there is none yet."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "rawvideo" in command and any(str(part) in word for word in command):
+            return int(process.name)
+    return 0
 
 
 @contextmanager

@@ -115,6 +115,7 @@ static int prepare_process(void) {
     str_data = PyUnicode_InternFromString("data");
     str_write_any = PyUnicode_InternFromString("write_any");
     str_claim_any = PyUnicode_InternFromString("claim_any");
+    str_lose_interrupted = PyUnicode_InternFromString("_lose_interrupted");
     str_enter = PyUnicode_InternFromString("__enter__");
     str_exit = PyUnicode_InternFromString("__exit__");
     hosts = PyDict_New();

@@ -22,7 +22,8 @@ enum { C_CONTIGUOUS = 1 };
 
 /* Of types of other libraries, a function that gives a value's numpy view, or None; see arrays.py. */
 static PyObject *hosts;
-static PyObject *ndarray_type, *float64_type, *str_t, *str_step, *str_data, *str_write_any, *str_claim_any;
+static PyObject *ndarray_type, *float64_type, *str_t, *str_step, *str_data, *str_write_any, *str_claim_any,
+    *str_lose_interrupted;
 
 static uint64_t monotonic_ns(void) {
     struct timespec now;

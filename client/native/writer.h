@@ -166,15 +166,18 @@ static inline bool in_ring(const writer_object *w, const array_object *a) {
     return (uintptr_t)a->data - (uintptr_t)p->base < DATA_OFFSET + p->capacity;
 }
 
-/* An array of another library, whose memory numpy can look at. False may come with an exception. */
-static bool look_elsewhere(const writer_object *w, const field *f, PyObject *value, source *out) {
+/* An array of another library, whose memory numpy can look at. False may come with an exception. What is called is
+ * Python, and may be interrupted by it: meanwhile this is a write, into which no other may come. */
+static bool look_elsewhere(writer_object *w, const field *f, PyObject *value, source *out) {
     /* A conversion may wait for a device: not for a sample that perhaps nobody wants. */
     PyObject *host = w->gate || w->paused || w->state != IDLE
                          ? NULL
                          : PyDict_GetItemWithError(hosts, (PyObject *)Py_TYPE(value));
     if (!host) return false;
     Py_INCREF(value); /* what is called may take it out of the sample */
+    w->state = BUSY;
     PyObject *view = PyObject_CallFunctionObjArgs(host, value, NULL);
+    if (w->state == BUSY) w->state = IDLE; /* else this is a forked child */
     Py_DECREF(value);
     if (view && is_array(view) && fits(f, (array_object *)view) && !in_ring(w, (array_object *)view)) {
         out->array = (array_object *)view;
@@ -185,7 +188,7 @@ static bool look_elsewhere(const writer_object *w, const field *f, PyObject *val
 }
 
 /* Whether the value is what the field takes without converting. */
-static inline bool look(const writer_object *w, const field *f, PyObject *value, source *out) {
+static inline bool look(writer_object *w, const field *f, PyObject *value, source *out) {
     PyTypeObject *type = Py_TYPE(value);
     if ((PyObject *)type == ndarray_type) {
         array_object *a = (array_object *)value;
@@ -314,13 +317,30 @@ static int write_looked_at(writer_object *w, const source *sources, PyObject *t,
     return ring_bell(w->producer) < 0 ? FAILED : TAKEN;
 }
 
+static PyObject *call_method(PyObject *self, PyObject *method_name, PyObject *const *args, Py_ssize_t n,
+                             PyObject *names);
+
+/* The sample was interrupted before it had a place in the ring: it counts as lost, and what interrupted it goes on. */
+static void lose_interrupted(writer_object *w, PyObject *t, PyObject *step) {
+    PyObject *type, *error, *traceback, *args[2] = {t ? t : Py_None, step ? step : Py_None};
+    if (w->state != IDLE || w->gate || w->paused) return; /* perhaps nobody wanted it */
+    PyErr_Fetch(&type, &error, &traceback);
+    PyObject *done = call_method((PyObject *)w, str_lose_interrupted, args, 2, NULL);
+    if (!done) PyErr_Clear();
+    Py_XDECREF(done);
+    PyErr_Restore(type, error, traceback);
+}
+
 static int write_ordinary(writer_object *w, PyObject *data, PyObject *t, PyObject *step) {
     source sources[MAX_FIELDS];
     if (!w->ready) return NOT_ORDINARY;
     if (!look_at(w, data, sources)) {
         if (!PyErr_Occurred()) return NOT_ORDINARY;
         /* a value that cannot be read, a key that cannot be compared: write_any says so; but Ctrl-C stays */
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) return FAILED;
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            lose_interrupted(w, t, step);
+            return FAILED;
+        }
         PyErr_Clear();
         return NOT_ORDINARY;
     }

@@ -14,11 +14,22 @@ from typing import ClassVar
 from . import checks
 from .schema import Ragged
 from .sink_options import DEFAULT_WAIT_S, SinkOptions, Split, require_filename
-from .video_options import CODECS, PIXEL_FORMATS, VideoFile, as_frame_rate, checked_fps
+from .video_options import (
+    CATEGORIES,
+    CODECS,
+    COLORMAPS,
+    PIXEL_FORMATS,
+    SEPARATE,
+    TILE,
+    VideoFile,
+    as_frame_rate,
+    checked_fps,
+)
 
 __all__ = [
-    "CODECS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "CSVFile", "HDF5File", "NPZFile", "NullSink",
-    "Ragged", "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
+    "CATEGORIES", "CODECS", "COLORMAPS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "SEPARATE", "TILE",
+    "CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged",
+    "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
 ]  # fmt: skip
 
 

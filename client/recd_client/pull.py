@@ -3,16 +3,67 @@
 from __future__ import annotations
 
 import heapq
+import re
 import warnings
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Container
+from typing import Any, Final, Protocol
 
 from .clock import Gate, whole_steps
-from .errors import DataFunctionError, RecdError, SchemaError
+from .errors import DataFunctionError, OptionError, RecdError, SchemaError
 from .settings import StreamSettings
+from .sink_options import SinkOptions
 from .stream import Stream
 
 ON_ERROR: Final = ("raise", "warn")
+
+
+class Readable(Protocol):
+    """A sensor."""
+
+    def read(self) -> Any:
+        """The newest sample."""
+
+
+def sampler(data_func: Callable[[], Any] | Readable) -> Callable[[], Any]:
+    """What gives the samples: the function itself, or the ``read`` of a sensor.
+
+    Raises
+    ------
+    OptionError
+        It is neither.
+    """
+    if callable(data_func):
+        return data_func
+    read: Callable[[], Any] | None = getattr(data_func, "read", None)
+    if callable(read):
+        return read
+    name = type(data_func).__name__
+    hint = "pass its method: start_recording(camera.render, ...)" if hasattr(data_func, "render") else ""
+    expected = "a function that returns a sample, or an object with a method read() that does"
+    raise OptionError(f"data_func is a {name}: expected {expected}", hint or "wrap it: lambda: ...")
+
+
+def name_after(sink: SinkOptions, data_func: Any) -> str:
+    """What a stream is called that was given no name: like its file, else like what gives its samples."""
+    own = getattr(data_func, "__name__", type(data_func).__name__)
+    given = own if sink.path is None else sink.path.stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", given).strip("._-")[:56] or "stream"
+
+
+def numbered(base: str, taken: Container[str]) -> str:
+    """The name, or the first of ``base_2``, ``base_3``, ... that is not taken."""
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base[:56]}_{n}"
+    return name
+
+
+def image_of(sample: Any) -> Any:
+    """The picture, where a camera gives several: of ``(rgb, depth, ...)`` the first that is not None."""
+    if isinstance(sample, tuple):
+        return next((image for image in sample if image is not None), None)
+    return sample
 
 
 class Pull:
@@ -41,26 +92,40 @@ class Pull:
 
     def take(self, t: float, step: int) -> RecdError | None:
         """Record the sample of this step; returns the error that is to be raised, if any."""
-        name = self.stream.name
+        if self.stream.is_paused:  # rendering is not for nothing
+            return None
         try:
-            data = self._data_func()
-            if data is None:
-                raise SchemaError(f"stream {name!r}: its data_func returned None", "return the sample")
-            self.stream.write(data, t, step)
+            self.stream.write(self._sample(), t, step)
         except RecdError as e:
             error = e
-        except Exception as e:
-            error = DataFunctionError(
-                f"stream {name!r}: its data_func raised {type(e).__name__}: {e}",
-                "see the error above; on_error='warn' goes on with the other streams",
-            )
-            error.__cause__ = e
         else:
             return None
         if self._on_error == "raise":
             return error
         warnings.warn(str(error), RuntimeWarning, stacklevel=4)
         return None
+
+    def _sample(self) -> Any:
+        """What the ``data_func`` gives.
+
+        Raises
+        ------
+        DataFunctionError, SchemaError
+            It raised, or gave None.
+        """
+        name = self.stream.name
+        try:
+            data = self._data_func()
+        except Exception as e:
+            raise DataFunctionError(
+                f"stream {name!r}: its data_func raised {type(e).__name__}: {e}",
+                "see the error above; on_error='warn' goes on with the other streams",
+            ) from e
+        if self.stream.is_video:
+            data = image_of(data)
+        if data is None:
+            raise SchemaError(f"stream {name!r}: its data_func returned None", "return the sample")
+        return data
 
 
 def paced(settings: StreamSettings, dt: float | None) -> tuple[StreamSettings, int, Gate | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from . import checks, forks, origin
 from .clock import Clock
 from .errors import FlushTimeout, OptionError, RecdError, StreamExistsError
+from .images import separated
 from .options import SinkOptions
 from .plain import indices
-from .pull import ON_ERROR, Pull, Schedule, paced
+from .pull import ON_ERROR, Pull, Readable, Schedule, name_after, numbered, paced, sampler
 from .session import MARK_DISCARD, MARK_RESET, Session, checked_mark
 from .settings import StreamSettings, pull_settings, stream_settings
 from .stream import Stream
@@ -186,7 +186,7 @@ class Recorder:
         with session.lock:
             if name in session.streams:
                 raise StreamExistsError(f"stream {name!r} exists in this recording", "choose another name")
-            taken = session.take_files(name, settings.sinks)
+            taken = session.take_files(name, separated(name, settings.sinks))
             stream = Stream(session, name, settings)
             try:
                 if like is not None:
@@ -200,7 +200,7 @@ class Recorder:
     # --- pull form -----------------------------------------------------------------------------------
     def start_recording(
         self,
-        data_func: Callable[[], Any],
+        data_func: Callable[[], Any] | Readable,
         rec_options: SinkOptions,
         name: str | None = None,
         on_error: str = "raise",
@@ -209,22 +209,31 @@ class Recorder:
 
         Parameters
         ----------
-        data_func : callable
-            Returns the next sample.
+        data_func : callable, or object with a method ``read``
+            Gives the next sample. Of a tuple, as a camera's ``render`` returns, a video shows the first
+            image that is not None.
         rec_options : SinkOptions
             The file. Its ``hz``, ``buffer_size`` and ``buffer_full_wait_time`` are the stream's.
         name : str, optional
-            Default: after the file.
+            Default: after the file. If a stream of that name has ended, the new one is ``<name>_2``, ...
         on_error : {"raise", "warn"}
             What an error in ``data_func``, or of its sample, does to :meth:`step`.
+
+        Raises
+        ------
+        OptionError, StreamExistsError, OutputExistsError
+            An argument is not allowed, the name or the file is taken, or the file exists (``overwrite``).
         """
-        if not callable(data_func):
-            raise checks.refuse("data_func", data_func, "a function that returns a sample")
+        sample = sampler(data_func)
         checks.one_of("on_error", on_error, ON_ERROR)
-        clock = self._session.clock
+        clock, streams = self._session.clock, self._session.streams
         settings, every, gate = paced(pull_settings(rec_options), clock.dt)
-        stream = self._add_stream(name or self._free_name(rec_options, data_func), settings, None)
-        self._schedule.add(Pull(stream, data_func, on_error, every, gate), clock.step + 1)
+        if name is None:
+            name = numbered(name_after(rec_options, data_func), streams)
+        elif name in streams and not streams[name].is_open:
+            name = numbered(checks.plain_name("stream name", name), streams)
+        stream = self._add_stream(name, settings, None)
+        self._schedule.add(Pull(stream, sample, on_error, every, gate), clock.step + 1)
         return stream
 
     def step(self, t: float | None = None) -> None:
@@ -250,15 +259,6 @@ class Recorder:
         for stream in self._schedule.streams():
             stream.close()
         self._schedule.clear()
-
-    def _free_name(self, sink: SinkOptions, data_func: Callable[[], Any]) -> str:
-        given = sink.path.stem if sink.path is not None else getattr(data_func, "__name__", "")
-        base = re.sub(r"[^A-Za-z0-9_.-]+", "_", given).strip("._-")[:56] or "stream"
-        name, n = base, 1
-        while name in self._session.streams:
-            n += 1
-            name = f"{base}_{n}"
-        return name
 
     # --- the timeline ------------------------------------------------------------------------------
     def reset(self, envs_idx: Any = None) -> None:

@@ -109,7 +109,14 @@ class Session:
                 continue
             path = self.final_path(sink.filename)
             owner = wanted.get(path) or self._files.get(path)
-            if owner is not None and (owner != stream or path in wanted):
+            before = self.streams.get(owner) if owner not in (None, stream) else None
+            if before is not None and not before.is_open:
+                if before.ring is not None and self._overwrite == "error":
+                    raise OutputExistsError(
+                        f"stream {stream!r}: {sink.filename} was written by stream {owner!r} of this recording",
+                        "choose another name, or pass overwrite='replace' or 'number' to Recorder",
+                    )
+            elif owner is not None and (owner != stream or path in wanted):
                 by = "another sink of this stream" if owner == stream else f"stream {owner!r}"
                 raise StreamExistsError(
                     f"stream {stream!r}: {sink.filename} is already written by {by}",

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import checks, layout
-from .errors import OptionError, SchemaError
+from . import checks, images, layout
+from .errors import OptionError
 from .options import DEFAULT_WAIT_S, NPZFile, SinkOptions, VideoFile
 from .schema import Schema
 
@@ -177,20 +177,17 @@ def with_frame_rate(
     )
 
 
-def check_images(name: str, sinks: Sequence[SinkOptions], schema: Schema) -> None:
-    """Raise if a video was asked for of samples that are no images."""
+def for_samples(
+    name: str, sinks: Sequence[SinkOptions], schema: Schema, rate_hz: float | None, dt: float | None
+) -> tuple[SinkOptions, ...]:
+    """The sinks, with everything filled in that the first sample decides.
+
+    Raises
+    ------
+    SchemaError
+        A video was asked for of samples that are no images.
+    """
     for sink in sinks:
-        if not isinstance(sink, VideoFile):
-            continue
-        field = schema.fields[0]
-        if not schema.is_image():
-            got = str(field) if schema.bare else "a dict"
-            raise SchemaError(
-                f"stream {name!r}: a video needs images (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {got}",
-                "write single images, or record to NPZFile or HDF5File",
-            )
-        if field.dtype != "|u1" and sink.scale is None:
-            raise SchemaError(
-                f"stream {name!r}: a video needs uint8 images, got {field}",
-                "convert them, or pass VideoFile(scale=(low, high)): the values that become black and white",
-            )
+        if isinstance(sink, VideoFile):
+            images.check_video(name, sink, schema)
+    return images.separated(name, with_frame_rate(sinks, rate_hz, dt), schema)

@@ -145,7 +145,7 @@ class Stream:
     @property
     def stats(self) -> dict[str, Any]:
         """Counters and state of this stream, read from shared memory (see :meth:`Recorder.stats`)."""
-        paused = self._paused or self._session.paused
+        paused = self.is_paused
         if self._ring is None:
             state = "finished" if self._closed else "paused" if paused else "waiting"
             return empty_stats(self._skipped_early, state)
@@ -180,6 +180,16 @@ class Stream:
         return not self._closed
 
     @property
+    def is_paused(self) -> bool:
+        """Whether samples are skipped now, by the stream's own pause or the recorder's."""
+        return self._paused or self._session.paused
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the samples are to be images, as one of the files is a video."""
+        return any(isinstance(sink, VideoFile) for sink in self._settings.sinks)
+
+    @property
     def ring(self) -> Attachment | None:
         """The stream's ring; None before the first sample."""
         return self._ring
@@ -187,6 +197,11 @@ class Stream:
     def attach(self, sample: Any, *, may_start: bool) -> None:
         """The stream has a ring for samples that look like this one."""
         try:
+            if self.is_video and isinstance(sample, tuple):
+                raise SchemaError(
+                    f"a video needs images, got a tuple of {len(sample)}, as a camera's render() returns",
+                    "write one of them: rgb, depth, *_ = camera.render()",
+                )
             schema = infer(sample).with_units(self._settings.units)
         except SchemaError as e:
             raise SchemaError(f"stream {self.name!r}: {e.what}", e.do) from None
@@ -217,7 +232,7 @@ class Stream:
         """Act upon a change, at this time, of this stream's pause or the recorder's."""
         if self._ring is None or self._closed:
             return
-        paused = self._paused or self._session.paused
+        paused = self.is_paused
         if self._ring.writer.set_paused(paused):
             self.mark(Mark(MARK_PAUSE if paused else MARK_RESUME, fields, *at))
 
@@ -239,7 +254,7 @@ class Stream:
     # --- the first sample ----------------------------------------------------------------------------
     def _first_write(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
         self._check_usable()
-        if self._paused or self._session.paused:
+        if self.is_paused:
             self._skipped_early += 1
             return True
         self.attach(data, may_start=False)
@@ -251,9 +266,8 @@ class Stream:
 
         session, settings = self._session, self._settings
         sinks = settings.sinks or defaults.default_sinks(self.name, schema)
-        sinks = defaults.with_frame_rate(sinks, settings.hz, session.clock.dt)
-        defaults.check_images(self.name, sinks, schema)
-        if not settings.sinks:
+        sinks = defaults.for_samples(self.name, sinks, schema, settings.hz, session.clock.dt)
+        if sinks != settings.sinks:
             session.take_files(self.name, sinks)
         self._settings = settings = settings.with_sinks(sinks)
         reply = session.connection.call(

@@ -24,8 +24,13 @@ CODECS: Final = (
 )  # fmt: skip
 PIXEL_FORMATS: Final = (
     "yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le",
-    "nv12", "p010le", "gray", "gray10le", "gbrp", "bgr0", "bgra", "rgb24", "rgba",
+    "nv12", "p010le", "gray", "gray10le", "gray16le", "gbrp", "bgr0", "bgra", "rgb24", "rgba",
 )  # fmt: skip
+#: The colour map of whole numbers that name things, as in a segmentation.
+CATEGORIES: Final = "categories"
+COLORMAPS: Final = ("viridis", "magma", "turbo", CATEGORIES)
+TILE: Final = "tile"
+SEPARATE: Final = "separate"
 #: ffmpeg options that are no codec's, with the argument that stands for them here.
 _NOT_CODEC_OPTIONS: Final = {
     "c": "codec", "codec": "codec", "vcodec": "codec", "b": "bitrate", "crf": "crf", "r": "fps",
@@ -62,9 +67,16 @@ class VideoFile(SinkOptions):
     name : str
         Title in the file's metadata.
     scale : (float, float), optional
-        Values that become black and white; needed for images that are not uint8.
+        Values that become black and white (or the ends of the colour map, or 0 and 65535); needed for
+        images that are not uint8. What lies beyond is clipped; NaN becomes the lower end.
     save_on_reset : bool
         Begin a new numbered part at each whole reset.
+    colormap : str, optional
+        One of :data:`COLORMAPS`, for images of one value per pixel; ``"categories"`` gives each whole
+        number a colour of its own.
+    batch : {"tile", "separate"} or int, optional
+        For samples that are batches ``(N, H, W, ...)``: all side by side in one video, a video of each
+        (``stem_env0.mp4``, ...), or only the image of this number.
     """
 
     kind: ClassVar[str] = "video"
@@ -80,6 +92,8 @@ class VideoFile(SinkOptions):
     name: str = ""
     scale: tuple[float, float] | None = None
     save_on_reset: bool = False
+    colormap: str | None = None
+    batch: str | int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +113,39 @@ class VideoFile(SinkOptions):
         checks.text("name", self.name)
         if self.scale is not None:
             self._set("scale", _checked_scale(self.scale))
+        if self.colormap is not None:
+            self._check_colormap()
+        if self.is_16_bit:
+            self._check_16_bit()
+        if isinstance(self.batch, str):
+            checks.one_of("batch", self.batch, (TILE, SEPARATE))
+        elif self.batch is not None:
+            self._set("batch", checks.whole("batch", self.batch, 0, 1 << 20, unit="number of the one image"))
+
+    def _check_colormap(self) -> None:
+        checks.one_of("colormap", self.colormap, COLORMAPS)
+        if self.colormap == CATEGORIES and self.scale is not None:
+            raise checks.refuse(
+                "scale", self.scale, f"none with colormap='{CATEGORIES}': every number has a colour"
+            )
+        if self.pixel_format.startswith("gray"):
+            expected = f"a format with colours beside colormap={self.colormap!r}"
+            raise checks.refuse("pixel_format", self.pixel_format, expected)
+
+    def _check_16_bit(self) -> None:
+        """Of the codecs only FFV1 keeps 16 bits, and of the files only Matroska takes that everywhere."""
+        if self.codec not in (None, "ffv1"):
+            raise checks.refuse("codec", self.codec, "'ffv1' with pixel_format='gray16le'", "leave codec out")
+        self._set("codec", "ffv1")
+        if self.path is None or self.path.suffix.lower() != ".mkv":
+            raise checks.refuse(
+                "filename", self.filename, "a name ending with .mkv with pixel_format='gray16le'"
+            )
+
+    @property
+    def is_16_bit(self) -> bool:
+        """Whether the file holds 16-bit values, exactly."""
+        return self.pixel_format == "gray16le"
 
     @property
     def frame_rate(self) -> Fraction | None:

@@ -169,6 +169,15 @@ class WriterRules:
                 if self._state == BUSY:  # else this is a forked child
                     self._state = IDLE
 
+    def _lose_interrupted(self, t: float | None, step: int | None) -> None:
+        """Count a sample that was interrupted while it was looked at, before it had a place in the ring."""
+        mono_ns = monotonic_ns()
+        at, _ = self._clock.resolve(
+            t, step, self._calls, mono_ns
+        )  # (an impossible time is an error, no loss)
+        self._calls += 1
+        self.producer.lose("interrupted", self._payload_bytes, at, mono_ns)
+
     @contextmanager
     def claim_any(self, t: float | None = None, step: int | None = None) -> Iterator[Any]:
         """Hand out a record's memory, to be filled in place (see :meth:`Stream.claim`)."""

@@ -250,6 +250,17 @@ def _video_text(video: dict[str, Any]) -> str:
     fps = video["fps"]
     rate = f"{fps:g}" if isinstance(fps, (int, float)) else fps
     text = f"{video['codec']} {video['width']}x{video['height']} at {rate} fps"
+    if batch := video.get("batch"):
+        of = (
+            f"image {batch['image']} of"
+            if "image" in batch
+            else f"{batch['rows']}x{batch['columns']} tiles of"
+        )
+        text += f", {of} {count(batch['images'], 'image')}"
+    if scale := video.get("scale"):
+        text += f", {scale['low']:g} to {scale['high']:g} in {scale['levels']} levels"
+    if video.get("colormap"):
+        text += f" of {video['colormap']}" if scale else f", {video['colormap']}"
     repeated = video.get("repeated_frames")
     return text + (f", {count(repeated, 'frame')} repeated for lost ones" if repeated else "")
 

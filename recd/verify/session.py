@@ -62,6 +62,12 @@ class SessionCheck:
                     sink = _Sink(self, log, index, SinkOptions.from_json(option), Path(final))
                     yield from sink.run(advance)
 
+    def is_replaced(self, log: LogCheck, part: Part) -> bool:
+        """Whether a later stream has put a file of its own in the place of this one."""
+        later = self.logs[self.logs.index(log) + 1 :] if self.store.spec.get("overwrite") == "replace" else []
+        parts = (PartsFile(path).parts for other in later for path in other.directory.glob("sink*.parts"))
+        return any(p.path == part.path for of_sink in parts for p in of_sink.values())
+
     def locate(self, path: Path) -> Path:
         """The file, also if the directory was moved since."""
         home = Path(self.store.spec.get("directory", self.store.directory))
@@ -84,7 +90,7 @@ class _Sink:
     def run(self, advance: Advance) -> Iterator[Finding]:
         """Every finding."""
         for part in self._parts.values():
-            if part.state == "done" and part.path:
+            if part.state == "done" and part.path and not self._session.is_replaced(self._log, part):
                 yield from self._done(part, self._session.locate(Path(part.path)), advance)
         if self._options.kind == "csv":
             yield from self._open_rows(advance)

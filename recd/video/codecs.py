@@ -81,7 +81,7 @@ def _try_once(
 ) -> None:
     settings = replace(settings, codec_options=dict(options))
     width, height = settings.file_size
-    black = bytes(width * height * settings.channels * _PROBE_FRAMES)
+    black = bytes(width * height * settings.channels * settings.value_bytes * _PROBE_FRAMES)
     fd = os.memfd_create("recd-probe", os.MFD_CLOEXEC)  # a file that nobody's death leaves behind
     try:
         path = Path(f"/proc/self/fd/{fd}")

@@ -20,7 +20,6 @@ from . import ffmpeg
 from .catalog import ENCODERS
 from .settings import MP4_SUFFIXES, VideoSettings
 
-_INPUT_FORMATS: Final = {1: "gray", 3: "rgb24", 4: "rgba"}
 _KEY_FRAME_EVERY_S: Final = 2
 _LEAST_KEY_FRAMES_APART: Final = 12
 _MOST_KEY_FRAMES_APART: Final = 250
@@ -54,7 +53,7 @@ def arguments(settings: VideoSettings, encoder: str, path: Path, suffix: str = "
     return [
         *(*ffmpeg.QUIET, "-y", "-filter_threads", "1"),
         *(("-vaapi_device", vaapi_device) if vaapi_device else ()),
-        *(*ffmpeg.LOCAL_ONLY, "-f", "rawvideo", "-pix_fmt", _INPUT_FORMATS[settings.channels]),
+        *(*ffmpeg.LOCAL_ONLY, "-f", "rawvideo", "-pix_fmt", settings.input_format),
         *("-video_size", f"{width}x{height}", "-framerate", str(settings.fps), "-i", "pipe:0"),
         *("-map", "0:v:0", "-vf", _filters(settings, encoder)),
         *("-c:v", encoder, *_encoder_arguments(settings, encoder)),

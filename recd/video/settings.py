@@ -16,6 +16,7 @@ from .catalog import ENCODERS, FAMILIES
 MP4_SUFFIXES: Final = (".mp4", ".mov")
 MAX_SIDE: Final = 16384
 _FRAME_SHAPES: Final = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+_INPUT_FORMATS: Final = {1: "gray", 3: "rgb24", 4: "rgba"}
 _SEMI_PLANAR: Final = ("nv12", "p010le")
 
 
@@ -118,7 +119,19 @@ class VideoSettings:
     @property
     def frame_bytes(self) -> int:
         """Bytes of a frame as it comes."""
-        return self.width * self.height * self.channels
+        return self.width * self.height * self.channels * self.value_bytes
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of one value of a pixel, as it comes."""
+        return 2 if self.input_format == "gray16le" else 1
+
+    @property
+    def input_format(self) -> str:
+        """What ffmpeg calls the frames as they come."""
+        if self.pixel_format == "gray16le":
+            return self.pixel_format
+        return _INPUT_FORMATS[self.channels]
 
     @property
     def is_yuv(self) -> bool:

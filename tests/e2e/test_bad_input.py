@@ -147,7 +147,7 @@ def test_a_time_or_step_that_is_no_number_is_refused(tmp_path: Path, field: str)
 NO_IMAGES: dict[str, tuple[Any, list[str]]] = {
     "a vector": (np.zeros(10, np.uint8), ["(10,) uint8"]),
     "two channels": (np.zeros((8, 8, 2), np.uint8), ["(8, 8, 2) uint8"]),
-    "a stack": (np.zeros((5, 8, 8, 3), np.uint8), ["(5, 8, 8, 3) uint8", "single images"]),
+    "a stack": (np.zeros((5, 8, 8, 3), np.uint8), ["a batch of 5: (5, 8, 8, 3) uint8", "batch='tile'"]),
     "a dict": ({"rgb": np.zeros((8, 8, 3), np.uint8)}, ["got a dict"]),
     "a scalar": (1.0, ["() float64"]),
     "no pixels": (np.zeros((0, 8, 3), np.uint8), ["(0, 8, 3) uint8"]),

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from recordings import decoded
+from recordings import decoded, gray16
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -44,6 +44,28 @@ def test_the_plain_loop_leaves_files_with_exactly_the_states_it_went_through(tmp
         rows = list(csv.DictReader(f))
     assert [[float(r["position_0"]), float(r["position_1"])] for r in rows] == np.array(positions).tolist()
     assert len(decoded(tmp_path / "camera.mp4")) == 50
+
+
+@pytest.mark.usefixtures("runtime")
+def test_the_depth_cameras_leave_metres_and_colours(tmp_path: Path) -> None:
+    """The 16-bit file has the depth of a second run to half a step; a tile and a video per environment are there."""
+    run_example("depth.py", tmp_path, steps=25)
+
+    example = runpy.run_path(str(EXAMPLES / "depth.py"))
+    balls, metres = example["Balls"](), []
+    for _ in range(25):
+        metres.append(balls.render()[0][0])
+        balls.step()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    files = {f["path"]: f["video"] for s in manifest["streams"].values() for f in s["files"]}
+    scale = files["depth.mkv"]["scale"]
+    read = scale["low"] + gray16(tmp_path / "depth.mkv") * scale["step"]
+    exact = np.clip(metres, scale["low"], scale["high"])
+    assert np.abs(read - exact).max() <= 0.5001 * scale["step"]
+    assert files["depth.mp4"]["batch"] == {"images": 6, "rows": 2, "columns": 3}
+    assert decoded(tmp_path / "depth.mp4").shape == (25, 240, 480, 3)
+    for env in range(6):
+        assert len(decoded(tmp_path / f"things_env{env}.mp4")) == 25
 
 
 @pytest.mark.requires("gymnasium", "mujoco")

@@ -15,7 +15,18 @@ import pytest
 from numpy.typing import NDArray
 
 from recd_client import DataLossWarning, Recorder, VideoFile
-from recordings import decoded, manifest_of, npz, numbered, numbers, proved, shown_at, stopped, worker_of
+from recordings import (
+    decoded,
+    encoder_of,
+    manifest_of,
+    npz,
+    numbered,
+    numbers,
+    proved,
+    shown_at,
+    stopped,
+    worker_of,
+)
 from support import wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -284,18 +295,6 @@ def test_a_burst_that_outruns_the_encoder_is_spilled_not_lost(tmp_path: Path) ->
         (path,) = rec.close().files
     proved(tmp_path)
     assert numbers(path) == [i % 40 for i in range(80)]
-
-
-def encoder_of(part: Path) -> int:
-    """Process id of the ffmpeg that writes a file; 0 if there is none yet."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if "rawvideo" in command and any(str(part) in word for word in command):
-            return int(process.name)
-    return 0
 
 
 def test_the_manifest_is_plain_json(tmp_path: Path) -> None:

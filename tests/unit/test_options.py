@@ -32,6 +32,9 @@ EXAMPLES = [
         (0, 10),
     ),
     VideoFile("a.mkv", fps="30000/1001", crf=18),
+    VideoFile("a.mkv", pixel_format="gray16le", scale=(0, 10), batch="tile"),
+    VideoFile("a.mp4", colormap="viridis", scale=(0.5, 2), batch=3),
+    VideoFile("a.mp4", colormap="categories", batch="separate"),
     NullSink(hz=10),
 ]
 
@@ -277,3 +280,31 @@ def test_the_base_class_is_no_file() -> None:
     """Only the kinds that exist can be built."""
     with pytest.raises(OptionError, match="no kind of file"):
         SinkOptions("a.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"colormap": "jet"}, ["colormap='jet'", "'viridis'", "'categories'"]),
+        ({"colormap": "categories", "scale": (0, 1)}, ["scale=", "categories"]),
+        ({"colormap": "viridis", "pixel_format": "gray"}, ["pixel_format='gray'", "colours"]),
+        ({"batch": "grid"}, ["batch='grid'", "'tile'", "'separate'"]),
+        ({"batch": -1}, ["batch=-1"]),
+        ({"batch": 1.5}, ["batch=1.5"]),
+        ({"batch": True}, ["batch=True"]),
+        ({"pixel_format": "gray16le"}, ["filename='a.mp4'", ".mkv"]),
+        ({"pixel_format": "gray16le", "filename": None}, ["filename=None", ".mkv"]),
+        ({"pixel_format": "gray16le", "filename": "a.mkv", "codec": "h264"}, ["codec='h264'", "'ffv1'"]),
+    ],
+)
+def test_what_a_video_cannot_show_is_refused_at_once(arguments: dict[str, Any], words: list[str]) -> None:
+    """Colour maps, batches and 16 bits: the message names the argument and what it may be."""
+    with pytest.raises(OptionError) as raised:
+        VideoFile(**{"filename": "a.mp4", **arguments})
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_sixteen_bits_are_ffv1() -> None:
+    """No other codec needs to be named, and none is taken."""
+    assert VideoFile("a.mkv", pixel_format="gray16le").codec == "ffv1"

@@ -18,9 +18,7 @@ from recd_client import (
     VideoFile,
     layout,
 )
-from recd_client.errors import (
-    OptionError,
-)
+from recd_client.errors import OptionError, OutputExistsError, SchemaError, StreamExistsError
 
 pytestmark = pytest.mark.usefixtures("each_writer")
 
@@ -179,3 +177,158 @@ def test_nobody_is_asked_during_a_pause(rec: Recorder) -> None:
     rec.resume()
     rec.step()
     assert len(calls) == 1
+
+
+def test_a_paused_stream_is_not_asked(rec: Recorder) -> None:
+    """A pause of one stream costs no rendering; the others go on."""
+    calls = {"a": 0, "b": 0}
+
+    def counting(name: str) -> Callable[[], float]:
+        def data() -> float:
+            calls[name] += 1
+            return 1.0
+
+        return data
+
+    stream = rec.start_recording(counting("a"), NPZFile("a.npz"))
+    rec.start_recording(counting("b"), NPZFile("b.npz"))
+    rec.step()
+    stream.pause()
+    rec.step()
+    stream.resume()
+    rec.step()
+    assert calls == {"a": 2, "b": 3}
+
+
+def test_a_sensor_is_read(rec: Recorder, daemon: FakeDaemon) -> None:
+    """Any object with a method ``read`` gives samples; one that is callable itself is called."""
+
+    class Imu:
+        def read(self) -> dict[str, float]:
+            return {"gyro": 1.0}
+
+    class Both(Imu):
+        def __call__(self) -> float:
+            return 2.0
+
+    rec.start_recording(Imu(), NPZFile("imu.npz"))
+    rec.start_recording(Both(), NPZFile("both.npz"))
+    rec.step()
+    assert len(daemon.rings["imu"].take()[0]) == 1
+    assert [f["name"] for f in daemon.asked("attach")[0]["schema"]["fields"]] == ["gyro"]
+    assert [f["name"] for f in daemon.asked("attach")[1]["schema"]["fields"]] == ["data"]
+    assert rec.start_recording(Imu(), VideoFile()).name == "Imu"
+
+
+def test_what_gives_no_samples_is_refused_with_a_hint(rec: Recorder) -> None:
+    """A camera object is told which of its methods to pass."""
+
+    class Camera:
+        def render(self) -> Any:
+            return IMAGE
+
+    with pytest.raises(OptionError, match=r"data_func is a Camera: .*read\(\)(.|\n)*camera\.render"):
+        rec.start_recording(Camera(), VideoFile("a.mp4"))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="data_func is a int"):
+        rec.start_recording(3, NPZFile("a.npz"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [(IMAGE, None, None, None), (None, IMAGE, None, None), [IMAGE][0]])
+def test_of_a_cameras_tuple_the_first_picture_is_filmed(
+    rec: Recorder, daemon: FakeDaemon, given: Any
+) -> None:
+    """``render()`` of a simulator gives (rgb, depth, segmentation, normal), None for what was not asked for."""
+    rec.start_recording(lambda: given, VideoFile("a.mp4"))
+    rec.step()
+    (field,) = daemon.asked("attach")[0]["schema"]["fields"]
+    assert (field["shape"], field["dtype"]) == ([32, 48, 3], "|u1")
+
+
+def test_a_tuple_without_a_picture_is_an_error_that_names_the_stream(rec: Recorder) -> None:
+    """Nothing but None is None; a file that is no video takes no part of a tuple by itself."""
+    rec.start_recording(lambda: (None, None), VideoFile("a.mp4"))
+    with pytest.raises(SchemaError, match=r"'a'.*returned None"):
+        rec.step()
+    rec.stop_recording()
+    rec.start_recording(lambda: (IMAGE, None), NPZFile("b.npz"))
+    with pytest.raises(SchemaError, match="'b'"):
+        rec.step()
+    with pytest.raises(SchemaError, match=r"(?s)'c': a video needs images, got a tuple of 2.*rgb, depth"):
+        rec.stream("c", VideoFile("c.mp4")).write((IMAGE, None))
+
+
+def test_a_data_func_that_changes_its_shape_is_named_and_the_stream_goes_on(
+    rec: Recorder, daemon: FakeDaemon
+) -> None:
+    """The sample that differs is left out; error or warning say the stream, the field, and both shapes."""
+    shapes = iter([2, 3, 2, 3, 2])
+    rec.start_recording(lambda: np.zeros(next(shapes)), NPZFile("a.npz"))
+    rec.step()
+    with pytest.raises(SchemaError, match=r"'a'.*'data'.*\(2,\).*\(3,\)"):
+        rec.step()
+    rec.step()
+    rec.stop_recording()
+    rec.start_recording(lambda: np.zeros(next(shapes)), NPZFile("b.npz"), on_error="warn")
+    rec.step()
+    with pytest.warns(RuntimeWarning, match=r"'b'.*'data'"):
+        rec.step()
+    assert len(daemon.rings["a"].take()[0]) == 2
+
+
+def test_an_error_of_another_stream_inside_a_data_func_names_the_one_that_was_asked(rec: Recorder) -> None:
+    """A data_func that uses the recorder wrongly is a data_func that raised."""
+    other = rec.stream("other", NPZFile("o.npz"), like=1.0)
+    rec.start_recording(lambda: other.write("text"), NPZFile("a.npz"))
+    with pytest.raises(DataFunctionError, match="'a': its data_func raised SchemaError"):
+        rec.step()
+
+
+def test_a_recording_begun_again_has_a_name_of_its_own(rec: Recorder) -> None:
+    """An ended stream keeps its name and counters; while it is open, its name is taken."""
+    first = rec.start_recording(lambda: 1.0, NPZFile("a.npz"), name="cam")
+    rec.step()
+    with pytest.raises(StreamExistsError, match="'cam'"):
+        rec.start_recording(lambda: 1.0, NPZFile("b.npz"), name="cam")
+    rec.stop_recording()
+    again = rec.start_recording(lambda: 1.0, NPZFile("b.npz"), name="cam")
+    rec.step()
+    rec.stop_recording()
+    third = rec.start_recording(lambda: 1.0, NPZFile("c.npz"), name="cam")
+    assert [first.name, again.name, third.name] == ["cam", "cam_2", "cam_3"]
+    with pytest.raises(StreamExistsError, match="'cam'"):
+        rec.stream("cam", NPZFile("d.npz"))
+
+
+def test_a_file_of_an_ended_recording_is_not_overwritten_unasked(rec: Recorder) -> None:
+    """With ``overwrite="error"`` the message names the stream that wrote it; a file that never began is free."""
+    rec.start_recording(lambda: 1.0, NPZFile("a.npz"), name="first")
+    rec.stop_recording()  # without a sample
+    rec.start_recording(lambda: 1.0, NPZFile("a.npz"), name="second")
+    rec.step()
+    rec.stop_recording()
+    with pytest.raises(OutputExistsError, match=r"a\.npz was written by stream 'second'"):
+        rec.start_recording(lambda: 1.0, NPZFile("a.npz"), name="third")
+
+
+def test_a_data_func_may_start_and_stop_recordings(rec: Recorder) -> None:
+    """What is begun inside a step is due at the next one; what is stopped is not asked again."""
+    calls: list[str] = []
+
+    def late() -> float:
+        calls.append("late")
+        return 1.0
+
+    def first() -> float:
+        calls.append("first")
+        if len(calls) == 1:
+            rec.start_recording(late, NPZFile("late.npz"))
+        else:
+            rec.stop_recording()
+        return 1.0
+
+    rec.start_recording(first, NPZFile("first.npz"), on_error="warn")
+    rec.step()
+    with pytest.warns(RuntimeWarning, match="'first'.*closed"):
+        rec.step()
+    rec.step()
+    assert calls == ["first", "first"]

@@ -9,7 +9,7 @@ import pytest
 from recd.batch import Event
 from recd.direct import DirectTrack
 from recd.room import Store
-from recd.source import Frame, RecordSource
+from recd.source import Frame, RecordSource, Shelf
 from recd_client import layout
 from recd_client.errors import LogDamagedError
 from streams import FRAMES, Feed, payload_of, value_of
@@ -23,7 +23,7 @@ class Holding:
 
     def __init__(self, directory: Path) -> None:
         self.feed = Feed(FRAMES)
-        self.source = RecordSource(directory / "log")
+        self.source = RecordSource(directory / "log", Shelf())
         self.frames: Any = SimpleNamespace(
             safe=0, state="recording", source=self.source, release=lambda position: None
         )

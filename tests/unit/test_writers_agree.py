@@ -369,10 +369,18 @@ class Host:
         return np.ones(3)
 
 
+class Asked(Host):
+    """The same, whose view is what every backend gets."""
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        return self.view()
+
+
 @pytest.fixture
 def hosted(monkeypatch: pytest.MonkeyPatch) -> None:
     """C knows how to look at a :class:`Host`."""
-    monkeypatch.setitem(native.extension.HOSTS, Host, lambda host: host.view())
+    for kind in (Host, Asked):
+        monkeypatch.setitem(native.extension.HOSTS, kind, lambda host: host.view())
 
 
 def fails(error: type[BaseException]) -> Callable[[], Any]:
@@ -398,13 +406,33 @@ def test_a_view_that_is_not_to_be_had_is_asked_for_otherwise(view: Callable[[], 
 
 @pytest.mark.usefixtures("hosted")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_while_a_sample_is_looked_at_is_not_swallowed(error: type[BaseException]) -> None:
-    """What is no ordinary error reaches the caller; the sample is as if it had not been written."""
-    side = Side(backend("native"), {"a": np.zeros(3), "b": np.zeros(3)})
+def test_ctrl_c_while_a_sample_is_looked_at_is_a_loss(each: Backend, error: type[BaseException]) -> None:
+    """What is no ordinary error reaches the caller; the sample counts as lost, with its time, by either backend."""
+    side = Side(each, {"a": np.zeros(3), "b": np.zeros(3)})
     side.writer.write({"a": np.zeros(3), "b": np.zeros(3)})
     with pytest.raises(error):
-        side.writer.write({"a": np.zeros(3), "b": Host(fails(error))})
-    assert side.writer.write({"a": np.zeros(3), "b": Host(lambda: np.ones(3))})
+        side.writer.write({"a": np.zeros(3), "b": Asked(fails(error))}, 7.5)
+    assert side.writer.write({"a": np.zeros(3), "b": Asked(lambda: np.ones(3))})
+    assert side.producer.next_seq == 3
+    assert {c: n for c, n in side.producer.lost().items() if n} == {"interrupted": 1}
+
+
+@pytest.mark.usefixtures("hosted")
+def test_a_write_below_a_conversion_is_refused(each: Backend) -> None:
+    """A signal handler that writes while a sample of another library is converted hears that it may not."""
+    side = Side(each, {"a": np.zeros(3), "b": np.zeros(3)})
+    heard: list[BaseException] = []
+
+    def interrupted() -> Any:
+        try:
+            side.writer.write({"a": np.ones(3), "b": np.ones(3)})
+        except ReentrantWriteError as e:
+            heard.append(e)
+        return np.zeros(3)
+
+    assert side.writer.write({"a": np.zeros(3), "b": Asked(interrupted)})
+    assert heard
+    assert side.writer.write({"a": np.zeros(3), "b": np.zeros(3)})
     assert (side.producer.next_seq, sum(side.producer.lost().values())) == (2, 0)
 
 
