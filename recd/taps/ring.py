@@ -86,12 +86,14 @@ class RingTap:
         The first call begins with the oldest record that is still there.
         """
         head = self._head()
-        taken = self._copied(self.position if limit_bytes is None else max(self.position, head - limit_bytes), head)
+        taken = self._copied(
+            self.position if limit_bytes is None else max(self.position, head - limit_bytes), head
+        )
         self.position = head
         return taken
 
     def newest(self, samples: int) -> Taken:
-        """The newest samples, at most so many, and fewer when the ring holds fewer; :meth:`take` goes on behind them."""
+        """The newest samples, fewer when the ring does not hold so many; :meth:`take` goes on behind them."""
         head = self._head()
         record_bytes = self.schema.stride_bytes or layout.record_bytes(self.schema.payload_bytes)
         wanted_bytes = samples * record_bytes + _SPARE_BYTES
@@ -134,7 +136,7 @@ class RingTap:
         start = _first_record(copy[safe - begin :], safe)
         if start is None:
             return Taken(skipped=head > self.position)
-        records = memoryview(copy[start - begin :])
+        records = copy[start - begin :].data
         taken = Taken(skipped=start > self.position)
         try:
             for what in _items(self.schema, records, start, head):
