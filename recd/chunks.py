@@ -234,28 +234,7 @@ class Chunk:
         stop, behind = info.body_bytes, info.end
         if end is not None and end - info.begin < stop:
             stop, behind = max(end - info.begin, start), end
-        body, base = self.body()[start:stop], info.begin + start
-        singles: list[int] = []  # offsets of samples of varying size, to be gathered
-
-        def item(what: Batch | Event, offset: int, offset_behind: int) -> Item:
-            return Item(what, base + offset, behind if offset_behind == len(body) else base + offset_behind)
-
-        at = 0
-        for record in _records(schema, body, base, limit_bytes):
-            single = isinstance(record, records.Run) and not record.stride_bytes
-            if singles and not single:
-                yield item(batch_of_records(schema, body, singles), singles[0], at)
-                singles = []
-            at = record.offset + record.size
-            if isinstance(record, records.Control):
-                if record.kind != layout.PAD:
-                    yield item(event_of(record), record.offset, at)
-            elif single:
-                singles.append(record.offset)
-            else:
-                yield item(batch_of_run(schema, body, record.offset, record.count), record.offset, at)
-        if singles:
-            yield item(batch_of_records(schema, body, singles), singles[0], at)
+        return split_items(schema, self.body()[start:stop], info.begin + start, behind, limit_bytes)
 
     def events(self, schema: Schema) -> Iterator[Event]:
         """What stands between the samples; these are not looked at."""
@@ -277,6 +256,48 @@ class Item(NamedTuple):
     what: Batch | Event
     begin: int
     behind: int
+
+
+def split_items(
+    schema: Schema, body: memoryview, base: int, behind: int, limit_bytes: int | None = None
+) -> Iterator[Item]:
+    """Samples and events of records that were proved as a whole.
+
+    Parameters
+    ----------
+    body : memoryview
+        Whole records; the first stands at position ``base``.
+    behind : int
+        What the last one's ``behind`` is to be: the position behind it, or behind padding that follows.
+    limit_bytes : int, optional
+        Stop behind the record that reaches so many.
+
+    Raises
+    ------
+    LogDamagedError
+        A sample contradicts itself.
+    """
+    singles: list[int] = []  # offsets of samples of varying size, to be gathered
+
+    def item(what: Batch | Event, offset: int, offset_behind: int) -> Item:
+        return Item(what, base + offset, behind if offset_behind == len(body) else base + offset_behind)
+
+    at = 0
+    for record in _records(schema, body, base, limit_bytes):
+        single = isinstance(record, records.Run) and not record.stride_bytes
+        if singles and not single:
+            yield item(batch_of_records(schema, body, singles), singles[0], at)
+            singles = []
+        at = record.offset + record.size
+        if isinstance(record, records.Control):
+            if record.kind != layout.PAD:
+                yield item(event_of(record), record.offset, at)
+        elif single:
+            singles.append(record.offset)
+        else:
+            yield item(batch_of_run(schema, body, record.offset, record.count), record.offset, at)
+    if singles:
+        yield item(batch_of_records(schema, body, singles), singles[0], at)
 
 
 def _records(

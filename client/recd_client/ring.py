@@ -46,6 +46,12 @@ _FENCE: Final[Callable[[], object] | None] = (
 )
 
 
+def fence() -> None:
+    """Let no load or store pass this place, where the machine does not keep their order by itself."""
+    if _FENCE is not None:
+        _FENCE()
+
+
 def _nothing() -> None:
     """The doorbell of a ring without a sleeper."""
 

@@ -92,8 +92,8 @@ class Segment:
         return cls(name, memory)
 
     @classmethod
-    def open(cls, name: str) -> Segment:
-        """Map an existing segment.
+    def open(cls, name: str, *, read_only: bool = False) -> Segment:
+        """Map an existing segment; ``read_only``: for those who only look on.
 
         Raises
         ------
@@ -103,14 +103,14 @@ class Segment:
             It is too small to be a ring.
         """
         try:
-            shm = posix_ipc.SharedMemory(name)
+            shm = posix_ipc.SharedMemory(name, read_only=read_only)
         except posix_ipc.ExistentialError:
             raise FileNotFoundError(errno.ENOENT, "no such shared memory", name) from None
         try:
             size = os.fstat(shm.fd).st_size
             if size < layout.DATA_OFFSET + layout.MIN_CAPACITY_BYTES:
                 raise RingDamagedError(f"segment {name} has only {size} bytes", "it was set aside")
-            return cls(name, _map(shm.fd, size))
+            return cls(name, _map(shm.fd, size, read_only))
         finally:
             shm.close_fd()
 
@@ -140,10 +140,10 @@ def _allocate(fd: int, size: int) -> None:
         ) from None
 
 
-def _map(fd: int, size: int) -> mmap.mmap:
+def _map(fd: int, size: int, read_only: bool) -> mmap.mmap:
     # MAP_POPULATE: the first lap through untouched pages costs six times the copy
     flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    return mmap.mmap(fd, size, flags=flags)
+    return mmap.mmap(fd, size, flags=flags, prot=mmap.PROT_READ | (0 if read_only else mmap.PROT_WRITE))
 
 
 def unlink_segment(name: str) -> None:
