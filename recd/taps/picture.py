@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recd_client.errors import OutputError
 
 from ..video import ffmpeg
-from ..video.pixels import ByteConverter
+from ..video.pixels import Scaler
 
 _FORMATS: Final = {1: "gray", 3: "rgb24", 4: "rgba"}
 _PATIENCE_S: Final = 30.0
@@ -25,7 +25,8 @@ def to_bytes(image: NDArray[Any], scale: tuple[float, float] | None) -> NDArray[
         known = image[np.isfinite(image)]
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         scale = (low, high if high > low else low + 1.0)
-    return ByteConverter(image.shape, image.dtype, scale)(np.ascontiguousarray(image))
+    pixels: NDArray[np.uint8] = Scaler(image.shape, image.dtype, scale)(np.ascontiguousarray(image))
+    return pixels
 
 
 def save(image: NDArray[Any], path: Path, scale: tuple[float, float] | None = None) -> None:

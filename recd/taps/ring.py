@@ -17,8 +17,9 @@ import numpy as np
 
 from recd_client import layout
 from recd_client.errors import LogDamagedError
-from recd_client.ring import fence, read_geometry, read_word
+from recd_client.ring import fence
 from recd_client.schema import Schema
+from recd_client.segment import read_geometry, read_word
 
 from ..batch import Batch, Event
 from ..chunks import split_items
