@@ -104,7 +104,13 @@ _HOMES = {
 }
 
 
+#: Adapters to simulators, which are imported only when they are named.
+_ADAPTERS = ("gymnasium", "mujoco")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ADAPTERS:
+        return import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), "errors")

@@ -108,7 +108,7 @@ class VectorRecordVideo(VectorWrapper, RecordConstructorArgs):
             if mask[i]:
                 director.episode()
         self._over[mask] = False
-        self._capture()
+        self._capture(mask)
         return output
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -128,7 +128,8 @@ class VectorRecordVideo(VectorWrapper, RecordConstructorArgs):
         self._capture()
         return output
 
-    def _capture(self) -> None:
+    def _capture(self, changed: NDArray[np.bool_] | None = None) -> None:
+        """Record a frame; of separate videos only of the sub-environments that changed."""
         if not any(d.recording for d in self._directors):
             return
         frames: Any = self.env.render()
@@ -141,8 +142,8 @@ class VectorRecordVideo(VectorWrapper, RecordConstructorArgs):
         if self._tiled:
             self._capture_tiled(frames[:1] if self.record_first_only else frames)
             return
-        for director, frame in zip(self._directors, frames, strict=False):
-            if director.recording:
+        for i, (director, frame) in enumerate(zip(self._directors, frames, strict=False)):
+            if director.recording and (changed is None or changed[i]):
                 director.take(frame)
                 director.cut_to_length()
 
