@@ -41,9 +41,11 @@ class Counting(Env):
         Its episodes end by truncation, not by termination.
     nested : bool
         Observations and actions are dicts.
+    copies : bool
+        Each observation is an array of its own (Gymnasium itself needs that for ``final_obs``).
     """
 
-    metadata = {"render_modes": ["rgb_array", "rgb_array_list", "ansi"], "render_fps": 20}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array", "rgb_array_list", "ansi"], "render_fps": 16}  # noqa: RUF012
 
     def __init__(
         self,
@@ -51,11 +53,13 @@ class Counting(Env):
         *,
         truncates: bool = False,
         nested: bool = False,
+        copies: bool = False,
         render_mode: str | None = "rgb_array",
     ) -> None:
         self.lengths = lengths
         self.truncates = truncates
         self.nested = nested
+        self.copies = copies
         self.render_mode = render_mode
         self.observation_space = NESTED if nested else BOX
         self.action_space = NESTED_ACTION if nested else ACTION
@@ -98,7 +102,7 @@ class Counting(Env):
                 "mode": np.array([self.count % 4, self.episode % 5]),
             }
         self._buffer[:] = self.episode, self.count, pushed
-        return self._buffer
+        return self._buffer.copy() if self.copies else self._buffer
 
 
 def several(count: int, **options: Any) -> list[Callable[[], Counting]]:

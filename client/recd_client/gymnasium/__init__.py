@@ -14,7 +14,7 @@ from ..errors import MissingPackageError
 try:
     from gymnasium.vector import AutoresetMode as _AutoresetMode
 except ModuleNotFoundError as e:
-    if e.name != "gymnasium":
+    if (e.name or "").partition(".")[0] != "gymnasium":
         raise
     raise MissingPackageError(
         "recd_client.gymnasium needs the package gymnasium, which is not installed here",

@@ -13,7 +13,7 @@ from ..errors import MissingPackageError
 try:
     import mujoco as _mujoco
 except ModuleNotFoundError as e:
-    if e.name != "mujoco":
+    if (e.name or "").partition(".")[0] != "mujoco":
         raise
     raise MissingPackageError(
         "recd_client.mujoco needs the package mujoco, which is not installed here", "pip install mujoco"
