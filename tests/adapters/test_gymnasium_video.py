@@ -418,7 +418,8 @@ def test_without_gymnasium_the_import_says_what_is_missing() -> None:
         "import sys, json; sys.modules['gymnasium'] = None\n"
         "import recd_client\n"
         "try:\n    import recd_client.gymnasium\n"
-        "except recd_client.MissingPackageError as e:\n    print(json.dumps([e.what, e.do, isinstance(e, ImportError)]))"
+        "except recd_client.MissingPackageError as e:\n"
+        "    print(json.dumps([e.what, e.do, isinstance(e, ImportError)]))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     what, do, is_import_error = json.loads(ran.stdout)
