@@ -92,7 +92,7 @@ def plot(directory: Path, picture: Path) -> None:
     for name, color in (("shoulder", "#E69F00"), ("elbow", "#0072B2"), ("wrist", "#CC79A7")):
         left.plot(rows["timestamp"], rows[f"qpos.{name}"], label=f"qpos.{name}", color=color)
     left.set(xlabel="time / s", ylabel="angle / rad", title="arm.csv")
-    left.legend(loc="upper left", bbox_to_anchor=(0, -0.18), ncols=3, frameon=False)
+    figure.legend(loc="outside lower left", ncols=3, frameon=False)
     left.grid(alpha=0.3)
     right.imshow(np.frombuffer(last, np.uint8).reshape(height, width, 3))
     right.set(title="front.mp4, last frame", xticks=[], yticks=[])
