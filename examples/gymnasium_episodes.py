@@ -35,7 +35,10 @@ def main() -> None:
         "InvertedPendulum-v5", num_envs=8, render_mode="rgb_array", vectorization_mode="sync",
         width=160, height=120, reset_noise_scale=0.1,
     )  # fmt: skip
-    envs = RecordVideo(envs, str(directory / "videos"), video_aspect_ratio=(16, 9), video_length=args.steps)
+    envs = RecordVideo(
+        envs, str(directory / "videos"), video_aspect_ratio=(16, 9),
+        episode_trigger=lambda episode: episode == 0, video_length=args.steps,
+    )  # fmt: skip
     envs = RecordEpisode(envs, str(directory / "episodes"))
     envs.action_space.seed(0)
     envs.reset(seed=0)
