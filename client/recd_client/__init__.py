@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .decorator import record
     from .errors import (
         ClosedError,
         CodecError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         FlushTimeout,
         ForkedHandleError,
         LimitError,
+        MissingPackageError,
         NoSuchSessionError,
         OptionError,
         OutputError,
@@ -61,6 +63,7 @@ __all__ = [
     "ForkedHandleError",
     "HDF5File",
     "LimitError",
+    "MissingPackageError",
     "NPZFile",
     "NoSuchSessionError",
     "NullSink",
@@ -86,11 +89,13 @@ __all__ = [
     "VideoFile",
     "WorkerError",
     "__version__",
+    "record",
 ]
 
 #: What is loaded when it is first asked for: the command line shares this package, and `recd start`, for
 #: which a cold recorder waits, has no use for numpy.
 _HOMES = {
+    "decorator": ("record",),
     "native": ("BACKEND",),
     "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
     "recorder": ("Recorder",),
@@ -99,7 +104,13 @@ _HOMES = {
 }
 
 
+#: Adapters to simulators, which are imported only when they are named.
+_ADAPTERS = ("gymnasium", "mujoco")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ADAPTERS:
+        return import_module(f".{name}", __name__)
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = next((home for home, names in _HOMES.items() if name in names), "errors")

@@ -174,6 +174,12 @@ class UnsupportedPlatformError(RecdError, OSError):
     code = "platform"
 
 
+class MissingPackageError(RecdError, ImportError):
+    """An optional package, which only this part of recd needs, is not installed."""
+
+    code = "missing_package"
+
+
 class DataLossWarning(UserWarning):
     """Samples were lost; the counts by cause are in the message, the gaps in the manifest."""
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "recording.md"
 #: In front of a block of Python that is not to be run, with the reason.
 NO_TEST = "<!-- no-test"
+#: What examples may need beyond recd itself.
+OPTIONAL = ("gymnasium", "mujoco")
 _BLOCK = re.compile(r"^([^\n]*)\n+```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,7 +38,9 @@ def blocks() -> Iterator[Any]:
         for found in _BLOCK.finditer("\n" + text):
             if not found[1].startswith(NO_TEST):
                 line = text.count("\n", 0, found.start(2) - 1) + 1
-                yield pytest.param(found[2], id=f"{path.relative_to(ROOT)}:{line}")
+                needs = [name for name in OPTIONAL if re.search(rf"^import {name}$", found[2], re.MULTILINE)]
+                marks = [pytest.mark.requires(*needs)] if needs else []
+                yield pytest.param(found[2], id=f"{path.relative_to(ROOT)}:{line}", marks=marks)
 
 
 @pytest.mark.usefixtures("shared_runtime")

@@ -103,3 +103,48 @@ def test_the_humanoid_leaves_files_with_exactly_the_joints_mujoco_had(
     assert falls > 0
     assert [mark["label"] for mark in manifest["marks"]] == ["recd.reset"] * falls
     assert len(decoded(tmp_path / "camera.mp4")) == frames
+
+
+@pytest.mark.requires("mujoco")
+@pytest.mark.usefixtures("runtime")
+def test_the_arm_leaves_its_joints_by_name_and_its_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Angles in the CSV equal those of the NPZ and of a second run; the video has a frame for every 40 ms."""
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+    run_example("mujoco_arm.py", tmp_path, steps=100)
+
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(runpy.run_path(str(EXAMPLES / "mujoco_arm.py"))["ARM"])
+    data = mujoco.MjData(model)
+    qpos = []
+    for step in range(100):
+        data.ctrl[0] = np.sin(step * 0.03)
+        mujoco.mj_step(model, data)
+        qpos.append(data.qpos.copy())
+    with np.load(tmp_path / "arm.npz") as state:
+        np.testing.assert_array_equal(state["qpos"], qpos)
+    with (tmp_path / "arm.csv").open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    joints = ("shoulder", "elbow", "wrist")
+    assert [[float(r[f"qpos.{joint}"]) for joint in joints] for r in rows] == np.array(qpos).tolist()
+    assert len(decoded(tmp_path / "front.mp4")) == 10
+
+
+@pytest.mark.requires("gymnasium", "mujoco")
+@pytest.mark.filterwarnings("default")  # those of the simulator and of what it imports are not ours
+@pytest.mark.usefixtures("runtime")
+def test_the_pendulums_leave_a_file_of_each_episode_and_a_video_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No transition is missing: each step of each pendulum is in its files, or was a reset."""
+    monkeypatch.setenv("MUJOCO_GL", os.environ.get("MUJOCO_GL", "egl"))
+    run_example("gymnasium_episodes.py", tmp_path, steps=20)
+    lengths: dict[str, int] = {}
+    for path in (tmp_path / "episodes").glob("*.npz"):
+        with np.load(path) as episode:
+            pendulum = path.stem.split("_")[0]
+            lengths[pendulum] = lengths.get(pendulum, 0) + len(episode["reward"])
+    assert lengths == {f"episode-env-{i}": 21 for i in range(8)}
+    assert len(decoded(tmp_path / "videos" / "rl-video-episode-0.mp4")) == 21

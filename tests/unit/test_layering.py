@@ -18,6 +18,8 @@ import recd_client
 
 CLIENT = Path(recd_client.__file__).parent
 DAEMON = Path(recd.__file__).parent
+#: Packages of the client that are named like the simulator that they adapt to.
+ADAPTERS = {"gymnasium", "mujoco"}
 #: What no import of the client may load, because a simulation would pay for it.
 HEAVY = {
     "asyncio", "concurrent", "email", "http", "importlib.metadata", "inspect", "logging", "multiprocessing",
@@ -60,7 +62,22 @@ def ask(code: str, *args: str) -> Any:
 def test_the_client_imports_only_numpy_posix_ipc_and_the_standard_library(path: Path) -> None:
     """Not even inside a function does the client name another package, the daemon least of all."""
     allowed = sys.stdlib_module_names | {"numpy"} | ({"posix_ipc"} if path.name == "shm.py" else set())
+    adapted = path.parent.name
+    if adapted in ADAPTERS:  # a package for that simulator alone, which nothing else imports
+        allowed |= {adapted}
     assert {name.split(".")[0] for name in imports_of(path)} <= allowed
+
+
+@pytest.mark.parametrize("path", [p for p in sources(CLIENT) if p.parent == CLIENT], ids=lambda p: p.stem)
+def test_nothing_in_the_client_needs_an_adapter(path: Path) -> None:
+    """No module outside them imports an adapter to a simulator, by whatever name."""
+    named = {
+        str(name)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for name in (node.module, *(alias.name for alias in node.names))
+    }
+    assert not named & ADAPTERS
 
 
 def test_only_the_module_for_shared_memory_imports_posix_ipc() -> None:
@@ -108,6 +125,8 @@ import recd_client
 for module in pkgutil.iter_modules(recd_client.__path__):
     try:
         importlib.import_module(f"recd_client.{module.name}")
+    except recd_client.MissingPackageError:
+        pass  # an adapter to a simulator that is not installed
     except ImportError as e:
         assert e.name == "recd_client._ring", module.name  # there is no compiler everywhere
 try:
