@@ -174,10 +174,10 @@ class UnsupportedPlatformError(RecdError, OSError):
     code = "platform"
 
 
-class MissingPackageError(RecdError, ImportError):
+class MissingLibraryError(RecdError, ImportError):
     """An optional package, which only this part of recd needs, is not installed."""
 
-    code = "missing_package"
+    code = "missing_library"
 
 
 class DataLossWarning(UserWarning):

@@ -17,7 +17,7 @@ import pytest
 
 from environments import Counting, several
 from killing import wait_for_manifest
-from recd_client import MissingPackageError, OptionError, Recorder, VideoFile
+from recd_client import MissingLibraryError, OptionError, Recorder, VideoFile
 from recordings import decoded, manifest_of, numbers, proved, shown_at
 from support import wait_until
 
@@ -418,7 +418,7 @@ def test_without_gymnasium_the_import_says_what_is_missing() -> None:
         "import sys, json; sys.modules['gymnasium'] = None\n"
         "import recd_client\n"
         "try:\n    import recd_client.gymnasium\n"
-        "except recd_client.MissingPackageError as e:\n"
+        "except recd_client.MissingLibraryError as e:\n"
         "    print(json.dumps([e.what, e.do, isinstance(e, ImportError)]))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -426,7 +426,7 @@ def test_without_gymnasium_the_import_says_what_is_missing() -> None:
     assert "gymnasium, which is not installed" in what
     assert do.startswith("pip install")
     assert is_import_error
-    assert issubclass(MissingPackageError, ImportError)
+    assert issubclass(MissingLibraryError, ImportError)
 
 
 def test_metadata_names_the_environment(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ import recd_client
 for module in pkgutil.iter_modules(recd_client.__path__):
     try:
         importlib.import_module(f"recd_client.{module.name}")
-    except recd_client.MissingPackageError:
+    except recd_client.MissingLibraryError:
         pass  # an adapter to a simulator that is not installed
     except ImportError as e:
         assert e.name == "recd_client._ring", module.name  # there is no compiler everywhere

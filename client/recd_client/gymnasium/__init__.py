@@ -9,19 +9,19 @@
 Both take vector environments as well. Needs Gymnasium 1.1 or later.
 """
 
-from ..errors import MissingPackageError
+from ..errors import MissingLibraryError
 
 try:
     from gymnasium.vector import AutoresetMode as _AutoresetMode
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] != "gymnasium":
         raise
-    raise MissingPackageError(
+    raise MissingLibraryError(
         "recd_client.gymnasium needs the package gymnasium, which is not installed here",
         "pip install 'gymnasium>=1.1'",
     ) from None
 except ImportError:
-    raise MissingPackageError(
+    raise MissingLibraryError(
         "recd_client.gymnasium needs Gymnasium 1.1 or later: this one does not tell how its vector "
         "environments reset themselves",
         "pip install 'gymnasium>=1.1'",

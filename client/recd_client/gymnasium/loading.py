@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingPackageError, OptionError
+from ..errors import MissingLibraryError, OptionError
 from .spaces import nested
 
 
@@ -68,7 +68,7 @@ def load_episode(path: str | os.PathLike[str], separator: str = ".") -> Episode:
     ------
     OptionError
         It is no file of an episode.
-    MissingPackageError
+    MissingLibraryError
         There is no h5py.
     """
     path = Path(path)
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         h5py = import_module("h5py")
     except ModuleNotFoundError:
-        raise MissingPackageError(f"{path}: reading HDF5 needs h5py", "pip install h5py") from None
+        raise MissingLibraryError(f"{path}: reading HDF5 needs h5py", "pip install h5py") from None
     with h5py.File(path) as file:
         return {name: data.asstr()[:] if data.dtype == object else data[:] for name, data in file.items()}
 

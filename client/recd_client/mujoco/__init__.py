@@ -8,14 +8,14 @@
             rec.step()
 """
 
-from ..errors import MissingPackageError
+from ..errors import MissingLibraryError
 
 try:
     import mujoco as _mujoco
 except ModuleNotFoundError as e:
     if (e.name or "").partition(".")[0] != "mujoco":
         raise
-    raise MissingPackageError(
+    raise MissingLibraryError(
         "recd_client.mujoco needs the package mujoco, which is not installed here", "pip install mujoco"
     ) from None
 
