@@ -156,7 +156,7 @@ class Supervisor:
         ticks = process.start_ticks(connection.pid)
         spec = {
             **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
-                                           "code", "clocks", "cwd")},
+                                           "allow_code", "code", "clocks", "cwd")},
             "session": session_id,
             "name": name,
             "client_pid": connection.pid,

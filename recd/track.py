@@ -271,7 +271,7 @@ class Track:
         """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
         failed = [r for r in self.runners if r.state == "failed"]
         if failed and self.ring is not None and self.state == "recording":
-            self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
+            self.ring.set_error(f"{failed[0].label:.30} failed, see: recd status")
             self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
 
     def _advance_journal(self) -> bool:
@@ -327,7 +327,7 @@ class Track:
 
     def safe(self, position: int) -> bool:
         """Whether everything before ``position`` survives any process, and can be read in files that grow."""
-        return self.end >= position and all(r.position >= position for r in self.runners if not r.over)
+        return self.end >= position and all(r.shows(position) for r in self.runners)
 
     def sync(self) -> bool:
         """Make the log durable as it is now; whether that worked."""
@@ -418,10 +418,10 @@ class Track:
         counters = self.counters()
         ring = self.ring
         gone = sum(counters["lost"].values())
-        troubled = [r for r in self.runners if r.state in ("stalled", "failed")]
+        troubled = [r.standing for r in self.runners if r.standing[0] in ("stalled", "failed")]
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
-            state, reason = troubled[0].state, troubled[0].reason
+            state, reason = troubled[0]
         return {
             "stream": self.name,
             "state": state,

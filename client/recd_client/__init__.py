@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .errors import (
         ClosedError,
         CodecError,
+        CodeNotAllowedError,
+        CustomSinkError,
         DaemonNotRunningError,
         DaemonStartError,
         DataFunctionError,
@@ -43,8 +45,19 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from .native import BACKEND
-    from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .options import (
+        CSVFile,
+        CustomSink,
+        HDF5File,
+        NPZFile,
+        NullSink,
+        Ragged,
+        SinkOptions,
+        Split,
+        VideoFile,
+    )
     from .recorder import Recorder
+    from .sink import Sink
     from .stream import Stream
     from .summary import StreamSummary, Summary
 
@@ -52,7 +65,10 @@ __all__ = [
     "BACKEND",
     "CSVFile",
     "ClosedError",
+    "CodeNotAllowedError",
     "CodecError",
+    "CustomSink",
+    "CustomSinkError",
     "DaemonNotRunningError",
     "DaemonStartError",
     "DataFunctionError",
@@ -75,6 +91,7 @@ __all__ = [
     "ReentrantWriteError",
     "SchemaError",
     "SharedMemoryFullError",
+    "Sink",
     "SinkOptions",
     "Split",
     "Stream",
@@ -92,8 +109,19 @@ __all__ = [
 #: which a cold recorder waits, has no use for numpy.
 _HOMES = {
     "native": ("BACKEND",),
-    "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "options": (
+        "CSVFile",
+        "CustomSink",
+        "HDF5File",
+        "NPZFile",
+        "NullSink",
+        "Ragged",
+        "SinkOptions",
+        "Split",
+        "VideoFile",
+    ),
     "recorder": ("Recorder",),
+    "sink": ("Sink",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),
 }

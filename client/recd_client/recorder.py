@@ -52,6 +52,9 @@ class Recorder:
         power loss, once its memory is used again.
     spool_limit : int or str, optional
         Disk that unfinished samples may use (``"10GB"``); default: the daemon's.
+    allow_code : bool
+        Let the code of a :class:`CustomSink` travel that stands in no module. The daemon must allow that too:
+        ``recd start --allow-code``.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class Recorder:
         metadata: Mapping[str, Any] | None = None,
         durability: str = "process",
         spool_limit: int | str | None = None,
+        allow_code: bool = False,
     ) -> None:
         # Here, so that importing the package stays quick: sockets, shared memory, paths.
         from pathlib import Path
@@ -101,6 +105,7 @@ class Recorder:
             "durability": checks.one_of("durability", durability, _DURABILITY),
             "overwrite": checks.one_of("overwrite", overwrite, _OVERWRITE),
             "spool_limit_bytes": _checked_size("spool_limit", spool_limit),
+            "allow_code": checks.flag("allow_code", allow_code),
             "code": origin.describe_code(),
             "clocks": {"wall_ns": clock.opened_wall_ns, "mono_ns": clock.opened_ns},
         }

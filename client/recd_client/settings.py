@@ -118,7 +118,7 @@ def checked_sinks(sinks: Sequence[Any]) -> tuple[SinkOptions, ...]:
     for sink in sinks:
         if not isinstance(sink, SinkOptions):
             raise OptionError(
-                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile or NullSink",
+                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile, CustomSink or NullSink",
                 'write for example NPZFile("state.npz")',
             )
     return tuple(sinks)

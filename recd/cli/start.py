@@ -7,10 +7,11 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -44,25 +45,33 @@ class Started:
     already: bool
 
 
+allow_code_option: Callable[[Any], Any] = click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Run code of users' recorders that recordings with allow_code=True bring along.",
+)
+
+
 @click.command(
     epilog="Example: recd start. Under a service manager: recd start --foreground",
     short_help="Start the daemon, or say that it runs.",
 )
 @click.option("--foreground", is_flag=True, help="Run the daemon itself here, for a service manager.")
+@allow_code_option
 @click.option(
     "--ready-fd", type=click.IntRange(min=0), hidden=True, help="Descriptor that hears of readiness."
 )
 @json_option
-def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
+def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: bool) -> int:
     """Start the daemon and return when it is ready.
 
     If it runs already, that is the answer. Recorders start it by themselves; use this to start it
     beforehand, or under a service manager.
     """
     if foreground:
-        return _run_here(ready_fd)
+        return _run_here(ready_fd, allow_code)
     waiting = [] if as_json else _interrupted()
-    started = start_daemon()
+    started = start_daemon(allow_code=allow_code)
     if as_json:
         print_json(started_json(started))
         return 0
@@ -97,7 +106,7 @@ def started_json(started: Started) -> dict[str, object]:
     }
 
 
-def _run_here(ready_fd: int | None) -> int:
+def _run_here(ready_fd: int | None, allow_code: bool) -> int:
     """Be the daemon until it stops; its exit code."""
     ensure_runtime_dir()
     if ready_fd is None and "NOTIFY_SOCKET" not in os.environ and (pid := daemon_pid()) is not None:
@@ -105,10 +114,10 @@ def _run_here(ready_fd: int | None) -> int:
         return 0
     from ..daemon import run
 
-    return run(ready_fd=ready_fd)
+    return run(ready_fd=ready_fd, allow_code=allow_code)
 
 
-def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
+def start_daemon(timeout_s: float = START_TIMEOUT_S, *, allow_code: bool = False) -> Started:
     """The daemon that answers, started if need be; any number of callers at once get the same one.
 
     Raises
@@ -126,7 +135,7 @@ def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
         pid = daemon_pid()
         if pid is not None:
             return Started(pid, already=True)
-        pid, other = _spawn(deadline)
+        pid, other = _spawn(deadline, allow_code)
         if not other:
             return Started(pid, already=False)
         # Another daemon holds the lock: it will answer soon, or is on its way out and makes room.
@@ -138,13 +147,14 @@ def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
                 )
 
 
-def _spawn(deadline: float) -> tuple[int, bool]:
+def _spawn(deadline: float, allow_code: bool) -> tuple[int, bool]:
     """Start a daemon and wait for its word: its pid, or that of another that has the lock, and True."""
     log, begin = _open_log()
     reader, writer = os.pipe()
+    consent = ["--allow-code"] if allow_code else []
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "recd", "start", "--foreground", "--ready-fd", str(writer)],
+            [sys.executable, "-m", "recd", "start", "--foreground", *consent, "--ready-fd", str(writer)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
