@@ -231,6 +231,11 @@ class Runner(ABC):
         return self.state, self.reason
 
     @property
+    def word(self) -> str:
+        """For the client's ``stats``, where there is little room: what is wrong with this file alone."""
+        return f"{self.label:.30} failed, see: recd status" if self.state == "failed" else ""
+
+    @property
     def over(self) -> bool:
         """Whether nothing is left to do, for better or worse."""
         return self.state in ("finished", "failed")
@@ -256,8 +261,8 @@ class Runner(ABC):
         return {
             "kind": self.options.kind,
             "path": str(self.naming.final),
-            "state": self.state,
-            "reason": self.reason,
+            "state": self.standing[0],
+            "reason": self.standing[1],
             "samples": self.samples,
         }
 

@@ -96,6 +96,7 @@ class Track:
         #: Somebody waits for what is before this position.
         self.flush_to = 0
         self._retry_at_ns = 0
+        self._word = ""
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -239,6 +240,7 @@ class Track:
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
+            self._word = ""
 
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
@@ -268,10 +270,15 @@ class Track:
             return False
 
     def _pass_on_failure(self) -> None:
-        """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
+        """Leave word of a file that was given up, or hangs, for the client's ``stats``; the others go on."""
+        if self.ring is None or self.state != "recording":
+            return
         failed = [r for r in self.runners if r.state == "failed"]
-        if failed and self.ring is not None and self.state == "recording":
-            self.ring.set_error(f"{failed[0].label:.30} failed, see: recd status")
+        word = next((w for r in [*failed, *self.runners] if (w := r.word)), "")
+        if word != self._word:
+            self._word = word
+            self.ring.set_error(word)
+        if failed:
             self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
 
     def _advance_journal(self) -> bool:

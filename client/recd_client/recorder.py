@@ -17,7 +17,7 @@ from .options import SinkOptions
 from .plain import indices
 from .pull import ON_ERROR, Pull, Schedule, paced
 from .session import MARK_DISCARD, MARK_RESET, Session, checked_mark
-from .settings import StreamSettings, pull_settings, stream_settings
+from .settings import StreamSettings, check_code, pull_settings, stream_settings
 from .stream import Stream
 from .summary import Summary, make_summary, warn_of_losses
 
@@ -112,6 +112,7 @@ class Recorder:
         connection = Connection(process.socket_path(), autostart=checks.flag("autostart", autostart))
         reply = connection.open(**request)
         self._session = Session(connection, clock, Path(reply["directory"]), overwrite)
+        self._code_allowed = allow_code, bool(reply.get("allow_code", True))
         self._schedule = Schedule()
         self._close_lock = threading.RLock()
         self._summary: Summary | None = None
@@ -188,6 +189,7 @@ class Recorder:
         session = self._session
         session.check_usable(f"recorder {self.name!r}")
         checks.plain_name("stream name", name)
+        check_code(name, settings.sinks, *self._code_allowed)
         with session.lock:
             if name in session.streams:
                 raise StreamExistsError(f"stream {name!r} exists in this recording", "choose another name")

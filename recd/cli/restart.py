@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from . import start, stop
-from ._common import json_option, print_json
+from ._common import allow_code_option, json_option, print_json
 
 
 @click.command(epilog="Example: recd restart", short_help="Stop the daemon, then start it.")
 @stop.timeout_option
-@start.allow_code_option
+@allow_code_option
 @json_option
 def command(timeout_s: float, allow_code: bool, as_json: bool) -> int:
     """Stop the daemon, if it runs, and start it.

@@ -7,19 +7,18 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from recd_client.errors import DaemonStartError, UnsupportedPlatformError
+from recd_client.errors import CodeNotAllowedError, DaemonStartError, UnsupportedPlatformError
 
 from .. import index
 from ..paths import ensure_runtime_dir, log_path, runtime_dir, socket_path
-from ._common import count, daemon_pid, json_option, print_json, wait_gone
+from ._common import allow_code_option, connect, count, daemon_pid, json_option, print_json, wait_gone
 
 #: Long, because interpreters on network file systems take their time; what goes wrong is seen at once.
 START_TIMEOUT_S: Final = 60.0
@@ -45,13 +44,6 @@ class Started:
     already: bool
 
 
-allow_code_option: Callable[[Any], Any] = click.option(
-    "--allow-code",
-    is_flag=True,
-    help="Run code of users' recorders that recordings with allow_code=True bring along.",
-)
-
-
 @click.command(
     epilog="Example: recd start. Under a service manager: recd start --foreground",
     short_help="Start the daemon, or say that it runs.",
@@ -72,6 +64,8 @@ def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: b
         return _run_here(ready_fd, allow_code)
     waiting = [] if as_json else _interrupted()
     started = start_daemon(allow_code=allow_code)
+    if allow_code and started.already:
+        _check_allows(started.pid)
     if as_json:
         print_json(started_json(started))
         return 0
@@ -79,6 +73,17 @@ def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: b
     if waiting and not started.already:
         click.echo(f"it goes on with {count(len(waiting), 'interrupted recording')}: recd status")
     return 0
+
+
+def _check_allows(pid: int) -> None:
+    """Raise if the daemon that runs was started without that consent."""
+    caller = connect()
+    caller.close()
+    if not caller.server.get("allow_code"):
+        raise CodeNotAllowedError(
+            f"recd is already running, pid {pid}, and does not allow code to travel",
+            "recd restart --allow-code",
+        )
 
 
 def _interrupted() -> list[str]:

@@ -166,18 +166,17 @@ class CustomRunner(LogRunner):
     def _on_taken(self, answer: Any) -> None:
         self._sent.popleft()
 
-    def _bereave(self, error: GuestDiedError) -> None:
+    def _bereave(self, epitaph: str) -> None:
         """The guest died by itself: another one goes on from the checkpoint, unless that was of no use."""
         self._deaths = self._deaths + 1 if self._safe == self._died_at else 1
         self._died_at = self._safe
         self._answered += self._channel.answered
-        how, _, said = str(error).partition("\n")
-        log.warning("%s: %s", self.label, error)
+        how, _, said = epitaph.partition("\n")
+        log.warning("%s: %s", self.label, epitaph)
         if self._deaths >= _MAX_DEATHS:
-            self._fail(
-                CustomSinkError(f"{how.removesuffix(';')}, {self._deaths} times over the same samples"), said
-            )
-            return
+            self.trace = said
+            how = how.partition(";")[0]
+            raise CustomSinkError(f"{how}, {self._deaths} times over the same samples")
         self._channel.close()
         super()._go_back_to_safety()
         self._connect()
@@ -187,16 +186,15 @@ class CustomRunner(LogRunner):
         try:
             did = self._channel.collect()
         except GuestFailedError as e:
-            self._fail(CustomSinkError(e.what), e.trace)
-            return True
+            self.trace = e.trace
+            raise CustomSinkError(e.what) from None
         except GuestDiedError as e:
-            self._bereave(e)
+            self._bereave(str(e))
             return True
         if did or not self._channel.waiting:
             self._moved_ns = self.context.now_ns()
         elif self.end_position is not None and self._quiet_s >= self.options.patience:
-            self._fail(CustomSinkError(self._hangs()))
-            return True
+            raise CustomSinkError(self._hangs())
         did |= self._settle()
         if self._channel.waiting_bytes > _WINDOW_BYTES or self._channel.waiting > _WINDOW_REQUESTS:
             return did
@@ -369,6 +367,12 @@ class CustomRunner(LogRunner):
         return self.options.name
 
     @property
+    def word(self) -> str:
+        """See :class:`Runner`."""
+        state, reason = self.standing
+        return f"{f'{self.label}: {reason}':.36}; see: recd status" if state in ("failed", "stalled") else ""
+
+    @property
     def standing(self) -> tuple[str, str]:
         """See :class:`Runner`."""
         if not self.over and self._channel.waiting and self._quiet_s >= _QUIET_S:
@@ -377,10 +381,9 @@ class CustomRunner(LogRunner):
 
     def status(self) -> dict[str, Any]:
         """See :class:`Runner`."""
-        state, reason = self.standing
         path = str(self.naming.final) if self.options.suffixes else ""
         own = {"target": self.options.target, "pid": self._channel.pid, "traceback": self.trace}
-        return {**super().status(), "path": path, "state": state, "reason": reason, **own}
+        return {**super().status(), "path": path, **own}
 
     @property
     def _quiet_s(self) -> float:
@@ -391,9 +394,9 @@ class CustomRunner(LogRunner):
         doing = {"load": "its import", "exit": "its end"}.get(doing := self._channel.doing, f"its {doing}()")
         return f"{doing} has not returned for {self._quiet_s:.0f} s"
 
-    def _fail(self, error: BaseException, trace: str = "") -> None:
+    def _fail(self, error: BaseException) -> None:
         super()._fail(error)
-        self.trace = trace
-        if trace:
-            log.error("%s: %s", self.label, trace)
+        if self.trace:
+            log.error("%s: %s", self.label, self.trace)
+        self._answered += self._channel.answered
         self._channel.close()
