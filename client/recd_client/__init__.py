@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         VideoFile,
     )
     from .recorder import Recorder
+    from .schema import Schema
     from .sink import Sink
     from .stream import Stream
     from .summary import StreamSummary, Summary
@@ -89,6 +90,7 @@ __all__ = [
     "RecordTooLargeError",
     "Recorder",
     "ReentrantWriteError",
+    "Schema",
     "SchemaError",
     "SharedMemoryFullError",
     "Sink",
@@ -121,6 +123,7 @@ _HOMES = {
         "VideoFile",
     ),
     "recorder": ("Recorder",),
+    "schema": ("Schema",),
     "sink": ("Sink",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),

@@ -43,6 +43,8 @@ _WINDOW_BYTES: Final = 2 << 20
 _WINDOW_REQUESTS: Final = 64
 #: A guest that dies so often without getting on is given up.
 _MAX_DEATHS: Final = 3
+#: Of a SIGKILL, which says nothing about it.
+_MAX_KILLS: Final = 10
 #: A worker that stops waits no longer than this for a last sync.
 _STOP_S: Final = 2.0
 #: What is not answered for so long is said to hang.
@@ -166,17 +168,15 @@ class CustomRunner(LogRunner):
     def _on_taken(self, answer: Any) -> None:
         self._sent.popleft()
 
-    def _bereave(self, epitaph: str) -> None:
+    def _bereave(self, death: GuestDiedError) -> None:
         """The guest died by itself: another one goes on from the checkpoint, unless that was of no use."""
         self._deaths = self._deaths + 1 if self._safe == self._died_at else 1
         self._died_at = self._safe
         self._answered += self._channel.answered
-        how, _, said = epitaph.partition("\n")
-        log.warning("%s: %s", self.label, epitaph)
-        if self._deaths >= _MAX_DEATHS:
-            self.trace = said
-            how = how.partition(";")[0]
-            raise CustomSinkError(f"{how}, {self._deaths} times over the same samples")
+        log.warning("%s: %s", self.label, death)
+        if self._deaths >= (_MAX_KILLS if death.by_sigkill else _MAX_DEATHS):
+            self.trace = death.said
+            raise CustomSinkError(f"{death.how}, {self._deaths} times over the same samples")
         self._channel.close()
         super()._go_back_to_safety()
         self._connect()
@@ -189,7 +189,7 @@ class CustomRunner(LogRunner):
             self.trace = e.trace
             raise CustomSinkError(e.what) from None
         except GuestDiedError as e:
-            self._bereave(str(e))
+            self._bereave(e)
             return True
         if did or not self._channel.waiting:
             self._moved_ns = self.context.now_ns()
