@@ -23,7 +23,7 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
         It cannot; says why.
     """
     if isinstance(option, CustomSink):
-        return  # whether it may run is another question, see recd.guests.consent
+        return  # whether it may run is another question, see recd.guests.admission
     if not isinstance(option, VideoFile):
         sinks.make_sink(option, schema, {"name": stream})
         return

@@ -36,7 +36,7 @@ from recd_client.schema import Schema
 
 from . import fit, places
 from .durable import make_directories, sync_directory
-from .guests import consent
+from .guests import admission
 from .limits import Limits, check_descriptors, stream_descriptors
 from .registry import MAIN_GROUP
 
@@ -291,7 +291,7 @@ class SessionStore:
             taken.add(str(naming.final))
             fit.check(option, schema, name)
             if isinstance(option, CustomSink):
-                consent.check(option, session_allows=self.allows_code)
+                admission.check(option, session_allows=self.allows_code)
         group = f"video-{name}" if any(isinstance(o, VideoFile) for o in options) else MAIN_GROUP
         spec: dict[str, Any] = {
             "stream": name,

@@ -131,6 +131,8 @@ class CustomSink(SinkOptions):
         search, code, python = (data.pop(name, "") for name in ("search", "code", "python"))
         self = cls.__new__(cls)
         named = data.pop("target", None)
+        if unknown := sorted(data.keys() - {*_OWN, "kwargs"}):
+            raise TypeError(f"unknown {unknown[0]!r}")
         if not isinstance(named, str):
             raise checks.refuse("target", named, "a string")
         # With code, the target is a name for people only.

@@ -33,7 +33,7 @@ from ..parts import Part
 from ..runner import SinkContext
 from ..samples import LogRunner
 from ..sinks.base import AppendSink
-from . import consent
+from . import admission
 from .channel import Channel
 from .host import Guest, GuestDiedError, GuestFailedError
 from .wire import encode_batch
@@ -141,7 +141,7 @@ class CustomRunner(LogRunner):
         if self._loaded:
             return
         context, options = self.context, self.options
-        consent.check(options, session_allows=self._allowed)
+        admission.check(options, session_allows=self._allowed)
         self._channel.put(
             "load",
             **{name: getattr(options, name) for name in ("target", "code")},
