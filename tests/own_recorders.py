@@ -153,6 +153,7 @@ class Bad(Sink):
 
     def open(self, schema: Schema) -> None:
         """See :class:`Sink`."""
+        self.seen = self.state or []
         self.act("open")
 
     def write(self, batch: NDArray[np.void]) -> None:
@@ -160,9 +161,10 @@ class Bad(Sink):
         self.seen += batch["seq"].tolist()
         self.act("write")
 
-    def sync(self) -> None:
+    def sync(self) -> list[int]:
         """See :class:`Sink`."""
         self.act("sync")
+        return self.seen
 
     def close(self) -> None:
         """See :class:`Sink`."""

@@ -147,8 +147,8 @@ def _show_session(out: Console, session: dict[str, Any]) -> None:
     out.print(Padding(shown, (0, 0, 0, 2), expand=False))
     for stream in session["streams"]:
         for sink in stream["sinks"]:
-            if sink["path"]:
-                path = _relative(sink["path"], session["directory"])
+            if named := sink["path"] or sink.get("target"):
+                path = _relative(named, session["directory"])
                 line(out, f"  {path}: {count(sink['samples'], 'sample')}, {sink['state']}")
 
 

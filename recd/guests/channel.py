@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..finisher import Finisher, Job
-from .host import Guest
+from .host import Guest, GuestDiedError
 
 _JOIN_S: Final = 1.0
 #: What a guest may take to end by itself, once it has nothing more to do.
@@ -86,14 +86,14 @@ class Channel:
         self, op: str, buffers: Sequence[memoryview], fields: dict[str, Any], job: Job
     ) -> dict[str, Any]:
         if self._broken:
-            return {}
+            raise GuestDiedError("nothing is asked any more")
         try:
             if self._guest is None:
                 guest = self._start()
                 with self._starting:
-                    if self._closed:  # given up meanwhile
+                    if self._closed:
                         guest.close()
-                        return {}
+                        raise GuestDiedError("was given up while it started")
                     self._guest = guest
             return self._guest.ask(op, buffers, **fields)
         except BaseException:
@@ -116,6 +116,8 @@ class Channel:
         ------
         GuestFailedError, GuestDiedError
             See :meth:`Guest.ask`; the requests behind are not asked any more.
+        OSError
+            It could not be started; likewise.
         """
         did = False
         while self._waiting and self._waiting[0].job.done.is_set():

@@ -49,6 +49,8 @@ _MAX_KILLS: Final = 10
 _STOP_S: Final = 2.0
 #: What is not answered for so long is said to hang.
 _QUIET_S: Final = 5.0
+#: The loop's turns are not further apart, unless it was stopped.
+_STEP_S: Final = 1.0
 _NICE: Final = 5
 
 log = logging.getLogger(__name__)
@@ -125,7 +127,9 @@ class CustomRunner(LogRunner):
         self._done.clear()
         self._synced = None
         self._syncing = self._loaded = False
-        self._moved_ns = self.context.now_ns()
+        #: How long nothing was answered that was asked.
+        self._quiet_s = 0.0
+        self._looked_ns = self.context.now_ns()
 
     def _start_guest(self) -> Guest:
         return Guest(_PROGRAM, f"{self.label} of {self.context.info['name']}", nice=_NICE)
@@ -172,27 +176,44 @@ class CustomRunner(LogRunner):
         """The guest died by itself: another one goes on from the checkpoint, unless that was of no use."""
         self._deaths = self._deaths + 1 if self._safe == self._died_at else 1
         self._died_at = self._safe
-        self._answered += self._channel.answered
         log.warning("%s: %s", self.label, death)
         if self._deaths >= (_MAX_KILLS if death.by_sigkill else _MAX_DEATHS):
             self.trace = death.said
             raise CustomSinkError(f"{death.how}, {self._deaths} times over the same samples")
+        self._replace()
+
+    def _replace(self) -> None:
+        """Another guest goes on from the checkpoint."""
+        self._answered += self._channel.answered
         self._channel.close()
         super()._go_back_to_safety()
         self._connect()
 
+    def _watch(self) -> None:
+        """Count how long the guest has been silent; time in which this process did not run either is not counted."""
+        now = self.context.now_ns()
+        self._quiet_s += min((now - self._looked_ns) / 1e9, _STEP_S)
+        self._looked_ns = now
+
     # --- the loop's slice ------------------------------------------------------------------------
     def _step(self, log_end: int) -> bool:
+        self._watch()
         try:
             did = self._channel.collect()
         except GuestFailedError as e:
+            self._settle()
             self.trace = e.trace
             raise CustomSinkError(e.what) from None
         except GuestDiedError as e:
+            self._settle()
             self._bereave(e)
             return True
+        except OSError:  # it could not be started
+            self._settle()
+            self._replace()
+            raise
         if did or not self._channel.waiting:
-            self._moved_ns = self.context.now_ns()
+            self._quiet_s = 0.0
         elif self.end_position is not None and self._quiet_s >= self.options.patience:
             raise CustomSinkError(self._hangs())
         did |= self._settle()
@@ -384,11 +405,6 @@ class CustomRunner(LogRunner):
         path = str(self.naming.final) if self.options.suffixes else ""
         own = {"target": self.options.target, "pid": self._channel.pid, "traceback": self.trace}
         return {**super().status(), "path": path, **own}
-
-    @property
-    def _quiet_s(self) -> float:
-        """How long nothing was answered that was asked."""
-        return (self.context.now_ns() - self._moved_ns) / 1e9 if self._channel.waiting else 0.0
 
     def _hangs(self) -> str:
         doing = {"load": "its import", "exit": "its end"}.get(doing := self._channel.doing, f"its {doing}()")

@@ -19,6 +19,8 @@ from recd_client.errors import ProtocolError
 from .wire import Wire
 
 _TAIL_BYTES: Final = 4096
+#: What one guest may add to the worker's log.
+_MAX_LOGGED_BYTES: Final = 1 << 20
 _JOIN_S: Final = 1.0
 
 log = logging.getLogger(__name__)
@@ -202,13 +204,19 @@ class Guest:
         return GuestDiedError(f"its process {how}", self.said(), by_sigkill=code == -signal.SIGKILL)
 
     def _listen(self, fd: int) -> None:
-        """Keep the end of what it says, and put it into the worker's log."""
+        """Keep the end of what it says, and put it into the worker's log, up to a limit."""
+        logged = 0
         with open(fd, "rb", buffering=0) as output:
             while said := output.read(1 << 16):
                 self._tail += said
                 del self._tail[:-_TAIL_BYTES]
+                if logged > _MAX_LOGGED_BYTES:
+                    continue
+                logged += len(said)
                 for line in said.decode("utf-8", "replace").splitlines():
                     log.info("%s says: %s", self.name, line)
+                if logged > _MAX_LOGGED_BYTES:
+                    log.warning("%s has said %d bytes; more is not logged", self.name, logged)
 
 
 def _signal_name(number: int) -> str:
