@@ -339,15 +339,16 @@ def test_however_often_its_process_is_killed_every_sample_arrives(
     with Recorder("own", dir=tmp_path) as rec:
         filename = "n.txt" if name == "Careful" else None
         stream = rec.stream("n", CustomSink(f"own_recorders:{name}", filename=filename), CSVFile("n.csv"))
-        written = 0
         for _ in range(6):
-            for _ in range(dice.randrange(1, 400)):
-                stream.write(written)
-                written += 1
-            wait_until(lambda: sinks_of(runtime)[0]["pid"])
-            time.sleep(dice.random() * 0.6)  # in which the recorder is anywhere
+            wait_until(lambda: stream.write(-1) and sinks_of(runtime)[0]["pid"])
+            end_s = time.monotonic() + dice.random()  # the recorder is anywhere, and more comes all the time
+            while time.monotonic() < end_s:
+                for _ in range(20):
+                    stream.write(0)
+                time.sleep(0.0005)
             for pid in guests(runtime):
                 os.kill(pid, signal.SIGKILL)
+        written = stream.stats["written"]
     proved(tmp_path)
     found = lines(tmp_path / "n.txt")
     if name == "Careful":
