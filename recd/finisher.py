@@ -56,7 +56,7 @@ class Finisher:
     """
 
     def __init__(self, wake: Callable[[], object], threads: int = 1) -> None:
-        self._wake = wake
+        self.wake = wake
         self._most = threads
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -87,7 +87,7 @@ class Finisher:
             self._running.discard(job)
             with self._counting:
                 self._unfinished -= 1
-            self._wake()
+            self.wake()
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what runs and what waits, and end the threads; a later worker does it again."""

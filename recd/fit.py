@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from recd_client.images import check_video
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import CustomSink, SinkOptions, VideoFile
 from recd_client.schema import Schema
 from recd_client.settings import DEFAULT_FPS
 
@@ -23,6 +23,8 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
     RecdError
         It cannot; says why.
     """
+    if isinstance(option, CustomSink):
+        return  # whether it may run is another question, see recd.guests.admission
     if not isinstance(option, VideoFile):
         sinks.make_sink(option, schema, {"name": stream})
         return

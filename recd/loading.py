@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from recd_client import process, shm
 from recd_client.errors import RingDamagedError
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import CustomSink, SinkOptions, VideoFile
 from recd_client.schema import Schema
 
 from . import sinks
@@ -88,6 +88,8 @@ class Loader:
             self._rules.durability != "process",
             spec["boot_id"] != process.boot_id().hex(),
             Shelf(_SHELF_BYTES if len(spec["sinks"]) > 1 else 0),
+            self._finisher.wake,
+            self._store.directory,
         )
 
     def _runners(self, context: SinkContext, spec: dict[str, Any]) -> list[Runner]:
@@ -99,6 +101,11 @@ class Loader:
                 from .frames import VideoRunner
 
                 out.append(VideoRunner(context, i, options, final))
+            elif isinstance(options, CustomSink):
+                from .guests.custom import CustomRunner
+
+                allowed = self._store.allows_code
+                out.append(CustomRunner(context, i, options, final, allowed=allowed))
             else:
                 sink = sinks.make_sink(options, context.schema, context.info)
                 out.append(LogRunner(context, i, options, final, sink))

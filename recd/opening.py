@@ -14,6 +14,7 @@ from recd_client.errors import LimitError, NoSuchSessionError, OptionError, Prot
 
 from . import __version__, index
 from .adoption import Adoption
+from .guests import consent
 from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
 from .nursery import Nursery
 from .registry import MAIN_GROUP, Registry, Session
@@ -59,7 +60,7 @@ class Opening:
         if not is_session_id(session_id):
             raise ProtocolError(f"session {session_id!r}: no name for a session", "update recd-client")
         if (directory := await self._begun(session_id)) is not None:
-            return {"session": session_id, "directory": str(directory)}
+            return _answer(session_id, directory)
         there = sum(not session.ended for session in self._registry.sessions.values())
         self._limits.check("sessions", there, 1, "recordings", "end some: recd status")
         self._limits.check_metadata(request.get("metadata"))
@@ -76,7 +77,7 @@ class Opening:
         ticks = process.start_ticks(connection.pid)
         spec = {
             **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
-                                           "code", "clocks", "cwd")},
+                                           "allow_code", "code", "clocks", "cwd")},
             "session": session_id,
             "name": name,
             "client_pid": connection.pid,
@@ -91,7 +92,7 @@ class Opening:
         session.opened = asyncio.get_running_loop().create_future()
         self._nursery.start(session, session.group(MAIN_GROUP), spec)
         await session.opened
-        return {"session": session_id, "directory": str(directory)}
+        return _answer(session_id, directory)
 
     async def resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """Find a session that was begun; tell where it records.
@@ -105,7 +106,7 @@ class Opening:
         directory = await self._begun(session_id)
         if directory is None:
             raise NoSuchSessionError(f"no session {session_id} here", "see: recd ls")
-        return {"session": session_id, "directory": str(directory)}
+        return _answer(session_id, directory)
 
     async def _begun(self, session_id: str) -> Path | None:
         """Where a session records that was begun, here or by a daemon before; None if none was."""
@@ -119,6 +120,11 @@ class Opening:
         if session is not None and session.opened is not None:
             await asyncio.shield(session.opened)
         return None if session is None else session.directory
+
+
+def _answer(session_id: str, directory: Path) -> dict[str, Any]:
+    """What a client is told of a session that was begun."""
+    return {"session": session_id, "directory": str(directory), "allow_code": consent.given()}
 
 
 def _run_directory(name: str, given: Any, cwd: Path, session_id: str) -> Path:

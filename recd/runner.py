@@ -54,6 +54,10 @@ class SinkContext:
         Whether power may have failed since the files were written.
     shelf : Shelf
         What the runners that read single records have read lately.
+    wake : callable
+        From any thread: makes the worker look at once.
+    run_directory : Path
+        The recording's.
     """
 
     directory: Path
@@ -65,6 +69,8 @@ class SinkContext:
     durable: bool = False
     rebooted: bool = False
     shelf: Shelf = field(default_factory=Shelf)
+    wake: Callable[[], object] = lambda: None
+    run_directory: Path = Path()
 
     @property
     def log_directory(self) -> Path:
@@ -196,6 +202,14 @@ class Runner(ABC):
             That could not be written down.
         """
 
+    def has(self, position: int) -> bool:
+        """Whether what stands before this position has been taken, for whoever waits for that."""
+        return self.over or self.position >= position
+
+    def shows(self, position: int) -> bool:
+        """Whether it can be read in a file that grows, or ``flush`` does not wait for that."""
+        return self.has(position)
+
     def waits_for(self) -> int:
         """Descriptor that must become writable before there is more to do; -1 if there is none."""
         return -1
@@ -216,6 +230,21 @@ class Runner(ABC):
     def samples(self) -> int:
         """Samples taken so far, of all parts."""
         return sum(p.samples for p in self.parts.parts.values())
+
+    @property
+    def label(self) -> str:
+        """What it is called, for people."""
+        return self.naming.final.name
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """State and reason, as they are told."""
+        return self.state, self.reason
+
+    @property
+    def word(self) -> str:
+        """For the client's ``stats``, where there is little room: what is wrong with this file alone."""
+        return f"{self.label:.30} failed, see: recd status" if self.state == "failed" else ""
 
     @property
     def over(self) -> bool:
@@ -243,8 +272,8 @@ class Runner(ABC):
         return {
             "kind": self.options.kind,
             "path": str(self.naming.final),
-            "state": self.state,
-            "reason": self.reason,
+            "state": self.standing[0],
+            "reason": self.standing[1],
             "samples": self.samples,
         }
 

@@ -28,6 +28,7 @@ from recd_client.errors import (
 
 from . import __version__, index
 from .adoption import Adoption
+from .guests import consent
 from .limits import Limits
 from .notify import Notifier
 from .nursery import Nursery
@@ -210,6 +211,7 @@ class Supervisor:
                 "runtime_dir": str(self.runtime),
                 "started_unix_s": self.started_unix_s,
                 "limits": asdict(self.limits),
+                "allow_code": consent.given(),
             },
             "sessions": [*sessions, *self.adoption.status()],
         }

@@ -98,6 +98,7 @@ class Track:
         #: Everything before this position was made durable for somebody.
         self.durable_to = 0
         self._retry_at_ns = 0
+        self._word = ""
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -241,6 +242,7 @@ class Track:
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
+            self._word = ""
 
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
@@ -270,10 +272,15 @@ class Track:
             return False
 
     def _pass_on_failure(self) -> None:
-        """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
+        """Leave word of a file that was given up, or hangs, for the client's ``stats``; the others go on."""
+        if self.ring is None or self.state != "recording":
+            return
         failed = [r for r in self.runners if r.state == "failed"]
-        if failed and self.ring is not None and self.state == "recording":
-            self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
+        word = next((w for r in [*failed, *self.runners] if (w := r.word)), "")
+        if word != self._word:
+            self._word = word
+            self.ring.set_error(word)
+        if failed:
             self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
 
     def _advance_journal(self) -> bool:
@@ -329,7 +336,7 @@ class Track:
 
     def safe(self, position: int) -> bool:
         """Whether everything before ``position`` survives any process, and can be read in files that grow."""
-        return self.end >= position and all(r.position >= position for r in self.runners if not r.over)
+        return self.end >= position and all(r.shows(position) for r in self.runners)
 
     def sync(self) -> bool:
         """Make the log durable as it is now; whether that worked."""
@@ -432,10 +439,10 @@ class Track:
         counters = self.counters()
         ring = self.ring
         gone = sum(counters["lost"].values())
-        troubled = [r for r in self.runners if r.state in ("stalled", "failed")]
+        troubled = [r.standing for r in self.runners if r.standing[0] in ("stalled", "failed")]
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
-            state, reason = troubled[0].state, troubled[0].reason
+            state, reason = troubled[0]
         return {
             "stream": self.name,
             "state": state,

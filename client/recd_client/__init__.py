@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .errors import (
         ClosedError,
         CodecError,
+        CodeNotAllowedError,
+        CustomSinkError,
         DaemonNotRunningError,
         DaemonStartError,
         DataFunctionError,
@@ -45,8 +47,20 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from .native import BACKEND
-    from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .options import (
+        CSVFile,
+        CustomSink,
+        HDF5File,
+        NPZFile,
+        NullSink,
+        Ragged,
+        SinkOptions,
+        Split,
+        VideoFile,
+    )
     from .recorder import Recorder
+    from .schema import Schema
+    from .sink import Sink
     from .stream import Stream
     from .summary import StreamSummary, Summary
 
@@ -54,7 +68,10 @@ __all__ = [
     "BACKEND",
     "CSVFile",
     "ClosedError",
+    "CodeNotAllowedError",
     "CodecError",
+    "CustomSink",
+    "CustomSinkError",
     "DaemonNotRunningError",
     "DaemonStartError",
     "DataFunctionError",
@@ -76,8 +93,10 @@ __all__ = [
     "RecordTooLargeError",
     "Recorder",
     "ReentrantWriteError",
+    "Schema",
     "SchemaError",
     "SharedMemoryFullError",
+    "Sink",
     "SinkOptions",
     "Split",
     "Stream",
@@ -97,8 +116,20 @@ __all__ = [
 _HOMES = {
     "decorator": ("record",),
     "native": ("BACKEND",),
-    "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "options": (
+        "CSVFile",
+        "CustomSink",
+        "HDF5File",
+        "NPZFile",
+        "NullSink",
+        "Ragged",
+        "SinkOptions",
+        "Split",
+        "VideoFile",
+    ),
     "recorder": ("Recorder",),
+    "schema": ("Schema",),
+    "sink": ("Sink",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),
 }

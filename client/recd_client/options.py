@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from . import checks
+from .custom_sink import CustomSink
 from .schema import Ragged
 from .sink_options import DEFAULT_WAIT_S, SinkOptions, Split, require_filename
 from .video_options import (
@@ -28,7 +29,7 @@ from .video_options import (
 
 __all__ = [
     "CATEGORIES", "CODECS", "COLORMAPS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "SEPARATE", "TILE",
-    "CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged",
+    "CSVFile", "CustomSink", "HDF5File", "NPZFile", "NullSink", "Ragged",
     "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
 ]  # fmt: skip
 

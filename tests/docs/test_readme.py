@@ -23,6 +23,8 @@ GUIDE = ROOT / "docs" / "recording.md"
 NO_TEST = "<!-- no-test"
 #: What examples may need beyond recd itself.
 OPTIONAL = ("gymnasium", "mujoco")
+#: In front of one that is a module: the others of its document can import it.
+_MODULE = re.compile(r"`(\w+\.py)`:")
 _BLOCK = re.compile(r"^([^\n]*)\n+```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,18 +37,22 @@ def blocks() -> Iterator[Any]:
     """Every block of Python that is to be run, as a parameter named by its document and line."""
     for path in documents():
         text = path.read_text()
+        modules = {name[1]: b[2] for b in _BLOCK.finditer("\n" + text) if (name := _MODULE.fullmatch(b[1]))}
         for found in _BLOCK.finditer("\n" + text):
             if not found[1].startswith(NO_TEST):
                 line = text.count("\n", 0, found.start(2) - 1) + 1
                 needs = [name for name in OPTIONAL if re.search(rf"^import {name}$", found[2], re.MULTILINE)]
                 marks = [pytest.mark.requires(*needs)] if needs else []
-                yield pytest.param(found[2], id=f"{path.relative_to(ROOT)}:{line}", marks=marks)
+                where = f"{path.relative_to(ROOT)}:{line}"
+                yield pytest.param(found[2], modules, id=where, marks=marks)
 
 
 @pytest.mark.usefixtures("shared_runtime")
-@pytest.mark.parametrize("code", [*blocks()])
-def test_the_python_in_the_documentation_runs(tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize(("code", "modules"), [*blocks()])
+def test_the_python_in_the_documentation_runs(tmp_path: Path, code: str, modules: dict[str, str]) -> None:
     """Each block is a program: it runs by itself in an empty directory, and says nothing on stderr."""
+    for name, text in modules.items():
+        (tmp_path / name).write_text(text)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
@@ -120,7 +126,7 @@ def test_the_guide_has_every_argument_and_method_of_a_stream() -> None:
     assert rows("Stream") == (parameters(Recorder.stream) | methods)
 
 
-@pytest.mark.parametrize("kind", ["CSVFile", "NPZFile", "HDF5File", "VideoFile"])
+@pytest.mark.parametrize("kind", ["CSVFile", "NPZFile", "HDF5File", "VideoFile", "CustomSink"])
 def test_the_guide_has_every_option_of_a_file(kind: str) -> None:
     """The common options stand once for all, the others in the kind's own table, with their defaults."""
     options = getattr(recd_client, kind)

@@ -390,7 +390,7 @@ def test_start_does_not_wait_for_ever_for_a_deaf_daemon(
     holder: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock that is held by a daemon that never answers is exit code 3, and names its pid."""
-    monkeypatch.setattr(start, "_spawn", lambda deadline: (holder.pid, True))
+    monkeypatch.setattr(start, "_spawn", lambda deadline, allow_code: (holder.pid, True))
     monkeypatch.setattr(start.start_daemon, "__defaults__", (0.1,))
     result = recd("start")
     assert result.exit_code == 3
@@ -401,7 +401,7 @@ def test_restart_stops_then_starts(daemon: FakeDaemon, monkeypatch: pytest.Monke
     """The old daemon is gone before the new one is started; what was unfinished is told."""
     stops(daemon, unfinished=[{"session": "s1", "directory": "/d", "why": "slow"}])
 
-    def start_daemon() -> start.Started:
+    def start_daemon(*, allow_code: bool) -> start.Started:
         assert daemon.body.poll() is not None
         return start.Started(77, already=False)
 
@@ -414,7 +414,7 @@ def test_restart_stops_then_starts(daemon: FakeDaemon, monkeypatch: pytest.Monke
 
 def test_restart_json_tells_both_halves(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One object has the answers of stop and of start."""
-    monkeypatch.setattr(start, "start_daemon", lambda: start.Started(77, already=False))
+    monkeypatch.setattr(start, "start_daemon", lambda *, allow_code: start.Started(77, already=False))
     told = json.loads(recd("restart", "--json").stdout)
     assert told["stopped"]["was_running"] is False
     assert told["started"]["pid"] == 77

@@ -21,7 +21,7 @@ from support import wait_until
 STAND_IN = """
 import sys, types
 
-def run(*, ready_fd):
+def run(*, ready_fd, allow_code=False):
     import fcntl, os, signal, socket
     from pathlib import Path
     from recd_client import control, process
