@@ -64,8 +64,10 @@ class Side:
             header["mono_ns"] = header["crc"] = 0
             if self.clock.dt is None or header["type"] == layout.LOSS:
                 header["t"] = 0
-            if header["type"] == layout.LOSS:
-                _blank_losses(image, layout.DATA_OFFSET + position % size + 64, int(header["length"][0]))
+            if header["type"] in (layout.LOSS, layout.CLOSE):
+                prefix = layout.CLOSE_PREFIX.size if header["type"] == layout.CLOSE else 0
+                entries = layout.DATA_OFFSET + position % size + layout.HEADER_BYTES + prefix
+                _blank_losses(image, entries, int(header["length"][0]) - prefix)
         # what lies beyond the records is what was never published
         for position in range(head, at + size):
             image[layout.DATA_OFFSET + position % size] = 0
@@ -84,8 +86,8 @@ def _records(data: memoryview, position: int, head: int, size: int) -> list[int]
     return found
 
 
-def _blank_losses(image: bytearray, at: int, length: int) -> None:
-    for entry in range(at, at + length, layout.LOSS_ENTRY.size):
+def _blank_losses(image: bytearray, begin: int, length: int) -> None:
+    for entry in range(begin, begin + length, layout.LOSS_ENTRY.size):
         values = list(layout.LOSS_ENTRY.unpack_from(image, entry))
         layout.LOSS_ENTRY.pack_into(image, entry, *values[:5], 0.0, 0.0, 0, 0)
 
