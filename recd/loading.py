@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recd_client import process, shm
 from recd_client.errors import RingDamagedError
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 
 from . import sinks
@@ -35,13 +36,23 @@ class Loader:
     caution : Caution
     finisher, syncer : Finisher
         The worker's threads for files that are built, and for what is synced now and then.
+    painter : Finisher
+        The thread for plots, which take longest: no other file waits for them.
     """
 
-    def __init__(self, store: SessionStore, caution: Caution, finisher: Finisher, syncer: Finisher) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        caution: Caution,
+        finisher: Finisher,
+        syncer: Finisher,
+        painter: Finisher,
+    ) -> None:
         self._store = store
         self._caution = caution
         self._finisher = finisher
         self._syncer = syncer
+        self._painter = painter
         limit = store.spec.get("spool_limit_bytes")
         self._rules = Store(str(store.spec["durability"]), int(limit) if limit else None)
 
@@ -94,9 +105,10 @@ class Loader:
                 from .frames import VideoRunner
 
                 out.append(VideoRunner(context, i, options, final))
-            else:
-                sink = sinks.make_sink(options, context.schema, context.info)
-                out.append(LogRunner(context, i, options, final, sink))
+                continue
+            sink = sinks.make_sink(options, context.schema, context.info)
+            own = replace(context, finisher=self._painter) if isinstance(options, Plot) else context
+            out.append(LogRunner(own, i, options, final, sink))
         return out
 
 

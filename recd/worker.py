@@ -92,7 +92,9 @@ class Worker:
         self._looked_ns = self._deleted_due_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
-        self._loader = Loader(store, self.caution, self.finisher, Finisher(self.doorbell.ring))
+        self._painter = Finisher(self.doorbell.ring)
+        syncer = Finisher(self.doorbell.ring)
+        self._loader = Loader(store, self.caution, self.finisher, syncer, self._painter)
         #: Streams that ended otherwise than they should, for ``recd status``.
         self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():
@@ -270,6 +272,7 @@ class Worker:
             track.sync_all()
             track.save()
         self.finisher.stop(5.0)
+        self._painter.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"
         asked = self.requests.answer_stop(finished=not self.tracks and finishing, why=why)
         for track in self.tracks.values():

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         FlushTimeout,
         ForkedHandleError,
         LimitError,
+        MissingLibraryError,
         NoSuchSessionError,
         OptionError,
         OutputError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
     from .native import BACKEND
     from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .plot_options import MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, PyQtLinePlot
     from .recorder import Recorder
     from .stream import Stream
     from .summary import StreamSummary, Summary
@@ -61,6 +63,10 @@ __all__ = [
     "ForkedHandleError",
     "HDF5File",
     "LimitError",
+    "MPLImagePlot",
+    "MPLLinePlot",
+    "MPLVectorFieldPlot",
+    "MissingLibraryError",
     "NPZFile",
     "NoSuchSessionError",
     "NullSink",
@@ -68,6 +74,7 @@ __all__ = [
     "OutputError",
     "OutputExistsError",
     "ProtocolError",
+    "PyQtLinePlot",
     "Ragged",
     "RecdError",
     "RecordTooLargeError",
@@ -93,6 +100,7 @@ __all__ = [
 _HOMES = {
     "native": ("BACKEND",),
     "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "plot_options": ("MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "PyQtLinePlot"),
     "recorder": ("Recorder",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),
