@@ -56,12 +56,15 @@ class Loader:
         limit = store.spec.get("spool_limit_bytes")
         self._rules = Store(str(store.spec["durability"]), int(limit) if limit else None)
 
-    def load(self, spec: dict[str, Any]) -> Track:
-        """Take up a stream as its files describe it; without its ring if that is blamed for crashes."""
+    def load(self, spec: dict[str, Any], *, live: bool) -> Track:
+        """Take up a stream as its files describe it; without its ring if that is blamed for crashes.
+
+        ``live`` tells whether its simulation is there: else nobody looks at its plots.
+        """
         name = str(spec["stream"])
         directory = self._store.stream_path(name)
         schema = Schema.from_json(spec["schema"])
-        runners = self._runners(self._context(spec, directory, schema), spec)
+        runners = self._runners(self._context(spec, directory, schema), spec, live)
         where, now_ns = (directory, name, schema, self._rules), time.monotonic_ns
         self._caution.hold(name)
         blamed = name in self._caution.blamed
@@ -96,7 +99,7 @@ class Loader:
             spec["boot_id"] != process.boot_id().hex(),
         )
 
-    def _runners(self, context: SinkContext, spec: dict[str, Any]) -> list[Runner]:
+    def _runners(self, context: SinkContext, spec: dict[str, Any], live: bool) -> list[Runner]:
         """One for each of the stream's sinks."""
         out: list[Runner] = []
         for i, (given, final) in enumerate(zip(spec["sinks"], map(Path, spec["finals"]), strict=True)):
@@ -107,8 +110,13 @@ class Loader:
                 out.append(VideoRunner(context, i, options, final))
                 continue
             sink = sinks.make_sink(options, context.schema, context.info)
-            own = replace(context, finisher=self._painter) if isinstance(options, Plot) else context
-            out.append(LogRunner(own, i, options, final, sink))
+            if isinstance(options, Plot):
+                from .plots.runner import PlotRunner
+
+                own = replace(context, finisher=self._painter)
+                out.append(PlotRunner(own, i, options, final, sink, live=live))
+            else:
+                out.append(LogRunner(context, i, options, final, sink))
         return out
 
 

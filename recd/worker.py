@@ -197,7 +197,8 @@ class Worker:
     def load(self, spec: dict[str, Any]) -> None:
         """Take up a stream as its files describe it."""
         name = str(spec["stream"])
-        track = self._loader.load(spec)
+        live = not (self.closing or self.client_gone) and self._client.is_alive()
+        track = self._loader.load(spec, live=live)
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):

@@ -19,7 +19,8 @@ from .video_options import CODECS, PIXEL_FORMATS, VideoFile, as_frame_rate, chec
 
 __all__ = [
     "CODECS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "CSVFile", "HDF5File", "LinePlot", "MPLImagePlot",
-    "MPLLinePlot", "MPLVectorFieldPlot", "NPZFile", "NullSink", "Plot", "PyQtLinePlot", "Ragged", "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
+    "MPLLinePlot", "MPLVectorFieldPlot", "NPZFile", "NullSink", "Plot", "PyQtLinePlot", "Ragged",
+    "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
 ]  # fmt: skip
 
 

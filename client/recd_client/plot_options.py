@@ -52,7 +52,7 @@ class Plot(SinkOptions):
 
     kind: ClassVar[str] = "plot"
 
-    filename: None = field(default=None, init=False)  # type: ignore[assignment]
+    filename: None = field(default=None, init=False)
     title: str = ""
     window_size: tuple[int, int] = (800, 600)
     save_to_filename: str | os.PathLike[str] | None = None

@@ -61,7 +61,7 @@ class Film:
             height, width, _ = pixels.shape
             settings = VideoSettings(width, height, 4, self.fps, crf=_CRF, title=self.title)
             self._encoder = Encoder(self._raw, settings, codecs.choose(settings, self.path.suffix))
-        frame = memoryview(pixels).cast("B")
+        frame = pixels.data.cast("B")
         while not self._encoder.feed(frame):
             if self._encoder.broken:
                 raise self._failure(self._encoder)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from recd_client.options import LinePlot
@@ -113,9 +113,11 @@ class MPLLineDrawing(Drawing):
             changed |= axis.follow(self.history.y(subplot.field), moving=moving)
         if not changed:
             return
-        for axes, axis in zip(self.axes, self._values, strict=True):
+        for axes, axis, subplot in zip(self.axes, self._values, self.subplots, strict=True):
             axes.set_xlim(*self._time.limits)
             axes.set_ylim(*axis.limits)
+            if subplot.log:
+                _put_log_ticks(axes)
         self.stage.change()
 
     # --- where it is drawn -------------------------------------------------------------------------
@@ -172,15 +174,26 @@ class MPLLineDrawing(Drawing):
 def _put_ticks(axes: Axes, subplot: Subplot, across: float, down: float) -> None:
     """As many ticks as there is room for."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, int(across // 80)), steps=[1, 2, 5, 10]))
-    if subplot.log:
-        axes.yaxis.set_major_locator(LogLocator(numticks=max(3, int(down // 36))))
-        axes.yaxis.set_major_formatter(LogFormatterMathtext())
-        low, high = axes.get_ylim()
-        if high / low < 30:  # within a decade or so the powers of ten alone say too little
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
+    if not subplot.log:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=max(2, int(down // 40)), steps=[1, 2, 2.5, 5, 10]))
+
+
+def _put_log_ticks(axes: Axes) -> None:
+    """Powers of ten; within a decade or two these alone say too little."""
+    low, high = axes.get_ylim()
+    few = high / low < 200
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=9))
+    axes.yaxis.set_major_formatter(FuncFormatter(_number) if few else LogFormatterMathtext())
+    axes.yaxis.set_minor_locator(NullLocator() if few else LogLocator(subs="auto", numticks=9))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float, _position: int | None = None) -> str:
+    """A number as short as it can be said."""
+    if 1e-3 <= value < 1e5:
+        return f"{value:g}"
+    head, _, power = f"{value:.0e}".partition("e")
+    return rf"${head}\times10^{{{int(power)}}}$"
 
 
 def _drawable(y: NDArray[np.float64], *, log: bool) -> NDArray[np.float64]:

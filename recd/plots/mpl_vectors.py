@@ -61,7 +61,7 @@ class MPLVectorFieldDrawing(Drawing):
             scale = ScalarMappable(Normalize(0, options.max_magnitude), _COLOURS)
             bar = self.stage.figure.colorbar(scale, cax=self._bar, extend="max")
             bar.set_label(plain_text(with_unit("magnitude", schema.fields[0].unit)))
-            bar.outline.set_linewidth(0.6)  # type: ignore[operator]
+            bar.outline.set_linewidth(0.6)
         self.stage.animate(self.stage.moving, self.arrows)
 
     def _make_axes(self, title: str) -> Axes:
@@ -69,7 +69,7 @@ class MPLVectorFieldDrawing(Drawing):
         axes.set_axisbelow(True)
         axes.set_title(plain_text(shortened(title, 40)), pad=4)
         axes.grid(True)
-        axes.scatter(*self.positions.T, s=5, color="#999999", linewidths=0, zorder=2)
+        axes.scatter(self.positions[:, 0], self.positions[:, 1], s=5, color="#999999", linewidths=0, zorder=2)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         return axes

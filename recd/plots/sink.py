@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recd_client.errors import OutputError, from_wire
-from recd_client.options import Plot
+from recd_client.options import MPLImagePlot, Plot
 from recd_client.settings import DEFAULT_FPS
 
 from ..batch import Batch, Source
@@ -28,6 +28,8 @@ from .pictures import Extent, picture_of
 
 #: Drawing is what may wait most.
 _NICE: Final = 10
+#: Qt draws into memory, wherever a display is.
+_UNSEEN: Final = {"QT_QPA_PLATFORM": "offscreen", "MPLBACKEND": "agg"}
 #: Samples that are drawn per request: progress is told after each, and none takes long.
 _SAMPLES: Final = 32
 #: A guest that draws nothing for so long has hung.
@@ -58,7 +60,7 @@ class PlotSink(BuildSink):
         """
         passes = Passes(_Slices(source), progress)
         extent = self._extent(passes)
-        guest = Guest("recd.plots.film:FilmGuest", f"plot {path.name}", nice=_NICE)
+        guest = Guest("recd.plots.film:FilmGuest", f"plot {path.name}", nice=_NICE, environment=_UNSEEN)
         try:
             begin = {
                 "options": self.options.to_json(),
@@ -79,8 +81,10 @@ class PlotSink(BuildSink):
 
     def _extent(self, passes: Passes) -> tuple[float, float] | None:
         """Least and greatest value of all images, so that colours mean the same from the first frame to the last."""
-        picture = picture_of(self.options, self.schema) if self.options.kind == "mpl_image" else None
-        if picture is None or picture.limits is not None:
+        if not isinstance(self.options, MPLImagePlot):
+            return None
+        picture = picture_of(self.options, self.schema)
+        if picture.limits is not None:
             return None
         passes.plan(2)
         extent = Extent()

@@ -82,9 +82,9 @@ class Stage:
         self._drawn_size = (0, 0)
 
     @property
-    def canvas(self) -> FigureCanvasAgg:
-        """What is drawn on."""
-        return cast(FigureCanvasAgg, self.figure.canvas)
+    def canvas(self) -> Any:
+        """What is drawn on: a ``FigureCanvasAgg``, most of which is not typed."""
+        return self.figure.canvas
 
     @property
     def size(self) -> tuple[float, float]:
@@ -119,7 +119,8 @@ class Stage:
         if self.resized:
             self._drawn_size = self._size_in_pixels()
             with styled():
-                FigureCanvasAgg.draw(canvas)
+                draw: Any = FigureCanvasAgg.draw
+                draw(canvas)  # a window's own would show it before the rest is there
             self._still, self._scene = canvas.copy_from_bbox(figure.bbox), None
         if self._scene is None:
             canvas.restore_region(self._still)
@@ -137,7 +138,8 @@ class Stage:
         return np.asarray(self.canvas.buffer_rgba())
 
     def _size_in_pixels(self) -> tuple[int, int]:
-        return self.canvas.get_width_height(physical=True)
+        width, height = self.canvas.get_width_height(physical=True)
+        return int(width), int(height)
 
 
 def styled() -> Any:

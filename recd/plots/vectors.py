@@ -22,14 +22,13 @@ def check(options: MPLVectorFieldPlot, schema: Schema) -> int:
     """
     count, fields = len(options.positions), len(options.subplot_titles or ())
     field = schema.fields[0]
-    shapes = [(count, 3), (count, 2)]
-    if fields:
-        shapes = [(fields, *shape) for shape in shapes]
+    outer = (fields,) if fields else ()
+    shapes = [(*outer, count, 3), (*outer, count, 2)]
     if len(schema.fields) > 1 or field.kind != FIXED or field.shape not in shapes or field.dtype == "|b1":
         got = str(field) if len(schema.fields) == 1 else f"a dict with {len(schema.fields)} fields"
         titles = f" and {fields} subplot_titles" if fields else ""
         raise SchemaError(
-            f"MPLVectorFieldPlot: {count} positions{titles} need vectors of shape {shapes[0]} or {shapes[1]}, got {got}",
+            f"MPLVectorFieldPlot: {count} positions{titles} need vectors {shapes[0]} or {shapes[1]}, got {got}",
             "write one vector per position, in a stream of their own",
         )
     return max(fields, 1)
