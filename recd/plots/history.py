@@ -55,27 +55,24 @@ class History:
 
     def take(self, batch: Batch) -> None:
         """Take samples; of many at once only those that are shown."""
-        seq = batch.seq.astype(np.int64)
-        if not len(seq):
+        if not len(batch):
             return
-        before = (
-            batch.t[:-1] > batch.t[1:]
+        seq = batch.seq.astype(np.int64)
+        t = _times(batch.t, 0.0 if self.empty else float(self._t[self._end - 1]))
+        before = np.flatnonzero(
+            t[:-1] > t[1:]
         )  # time went back: another episode, which begins with an empty plot
-        if before.any():
-            at = int(np.flatnonzero(before)[-1]) + 1
+        first = int(before[-1]) + 1 if len(before) else 0
+        if first or (not self.empty and t[0] < self._t[self._end - 1]):
             self._forget()
-            batch, seq = batch[at:], seq[at:]
-        elif not self.empty and batch.t[0] < self._t[self._end - 1]:
-            self._forget()
-        if len(seq) > self.length:
-            batch, seq = batch[len(seq) - self.length :], seq[-self.length :]
-        begin = 0
-        for gap in np.flatnonzero(np.diff(seq) > 1):
-            self._put(batch, seq, begin, int(gap) + 1)
-            begin = int(gap) + 1
-        self._put(batch, seq, begin, len(seq))
+        first = max(first, len(seq) - self.length)
+        ends = [*(int(i) + 1 for i in np.flatnonzero(np.diff(seq) > 1) if i >= first), len(seq)]
+        for begin, end in zip([first, *ends], ends, strict=False):
+            self._put(batch, seq, t, begin, end)
 
-    def _put(self, batch: Batch, seq: NDArray[np.int64], begin: int, end: int) -> None:
+    def _put(
+        self, batch: Batch, seq: NDArray[np.int64], t: NDArray[np.float64], begin: int, end: int
+    ) -> None:
         """Samples without a gap between them."""
         broken = not self.empty and int(seq[begin]) != self._next_seq
         count = end - begin + broken
@@ -91,7 +88,7 @@ class History:
                 column[at] = np.nan
             at += 1
         behind = self._end + count
-        self._t[at:behind] = _times(batch.t[begin:end], 0.0 if self.empty else float(self._t[self._end - 1]))
+        self._t[at:behind] = t[begin:end]
         for name, column in self._y.items():
             values = batch.fixed(name)[begin:end].reshape(end - begin, -1).astype(np.float64)
             with np.errstate(invalid="ignore"):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from numpy.typing import NDArray
 
 from recd_client.options import LinePlot
@@ -29,6 +37,7 @@ _EDGE: Final = 16
 _HEAD: Final = 38
 _BETWEEN: Final = 12
 _LEAST_HEIGHT: Final = 118
+_LEAST_WIDTH: Final = 100
 #: A legend beside its axes: what an entry takes, and the share of the width that all may take.
 _ENTRY: Final = 17
 _HANDLE: Final = 40
@@ -159,6 +168,9 @@ class MPLLineDrawing(Drawing):
             fits = (_MOST_SHARE * across / columns - _HANDLE) / _LETTER
         shown = lines[: rows * columns - 1] if len(lines) > rows * columns else lines
         most = max(int(fits), 3)
+        aside = columns * (_HANDLE + min(letters, most) * _LETTER) + 4
+        if across - _LEFT - aside < _LEAST_WIDTH:  # too many subplots for the window: data first
+            return 4.0
         handles = [*shown]
         texts = [plain_text(shortened(label, most)) for label in subplot.labels[: len(shown)]]
         if len(shown) < len(lines):
@@ -168,7 +180,7 @@ class MPLLineDrawing(Drawing):
             handles, texts, ncols=columns, loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.6,
             frameon=False, handlelength=1.6, handletextpad=0.6, columnspacing=0.8, labelspacing=0.35, borderpad=0,
         )  # fmt: skip
-        return columns * (_HANDLE + min(letters, most) * _LETTER) + 4
+        return aside
 
 
 def _put_ticks(axes: Axes, subplot: Subplot, across: float, down: float) -> None:
@@ -181,7 +193,7 @@ def _put_ticks(axes: Axes, subplot: Subplot, across: float, down: float) -> None
 def _put_log_ticks(axes: Axes) -> None:
     """Powers of ten; within a decade or two these alone say too little."""
     low, high = axes.get_ylim()
-    few = high / low < 200
+    few = math.log10(high) - math.log10(low) < 2.3
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(_number) if few else LogFormatterMathtext())
     axes.yaxis.set_minor_locator(NullLocator() if few else LogLocator(subs="auto", numticks=9))

@@ -76,7 +76,9 @@ class Extent:
     def take(self, images: NDArray[Any]) -> bool:
         """See some more; whether the limits changed."""
         if images.dtype.kind == "f":
-            good = images[np.isfinite(images) & (np.abs(images) < min(_HUGE, np.finfo(images.dtype).max))]
+            good = images[np.isfinite(images)]
+            if good.dtype.itemsize > 4:
+                good = good[np.abs(good) < _HUGE]
         else:
             good = images
         if not good.size:

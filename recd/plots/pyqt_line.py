@@ -58,7 +58,8 @@ class PyQtLineDrawing(Drawing):
         self.widget.setBackground("w")
         self.widget.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
         self.widget.resize(*options.window_size)
-        self._image = QtGui.QImage(*options.window_size, QtGui.QImage.Format.Format_RGBA8888)
+        # What Qt paints into fastest; see :meth:`pixels`.
+        self._image = QtGui.QImage(*options.window_size, QtGui.QImage.Format.Format_RGB32)
         self.plots: list[Any] = []
         self.curves: list[list[Any]] = []
         self._make()
@@ -79,7 +80,9 @@ class PyQtLineDrawing(Drawing):
     def _add(self, subplot: Subplot, row: int, column: int, *, last: bool) -> None:
         plot = self.widget.addPlot(row=row, col=column)
         if subplot.title:
-            plot.setTitle(f"<b>{_html(shortened(subplot.title, 60))}</b>", size="9pt", color=_INK, justify="left")
+            plot.setTitle(
+                f"<b>{_html(shortened(subplot.title, 60))}</b>", size="9pt", color=_INK, justify="left"
+            )
         for side in ("left", "bottom"):
             axis = plot.getAxis(side)
             axis.setPen("#888888")
@@ -109,7 +112,10 @@ class PyQtLineDrawing(Drawing):
         room = (self._options.window_size[1] - 60) // max(len(self.subplots), 1) // 18
         shown = subplot.labels[: max(room - 1, 2)] if len(subplot.labels) > room else subplot.labels
         texts = [shortened(label, _MOST_LETTERS) for label in shown]
-        legend = pg.LegendItem(offset=None, labelTextColor=_INK, labelTextSize="8.5pt", verSpacing=-6)
+        legend = pg.LegendItem(
+            offset=None, labelTextColor=_INK, labelTextSize="8.5pt", verSpacing=0, sampleType=_Sample
+        )
+        legend.layout.setContentsMargins(4, 0, 0, 0)
         curves = self.curves[-1]
         for curve, text in zip(curves, texts, strict=False):
             legend.addItem(curve, _html(text))
@@ -148,9 +154,9 @@ class PyQtLineDrawing(Drawing):
         painter = QtGui.QPainter(self._image)
         self.widget.render(painter)
         painter.end()
-        width, height = self._image.width(), self._image.height()
-        flat = np.frombuffer(self._image.constBits(), np.uint8)
-        return flat.reshape(height, width, 4)
+        shown = self._image.convertToFormat(QtGui.QImage.Format.Format_RGBA8888)
+        # A copy: an array does not hold the image whose memory it would be a view of.
+        return np.array(shown.constBits(), np.uint8).reshape(shown.height(), shown.width(), 4)
 
 
 class QtWindow(Window):
@@ -172,13 +178,27 @@ class QtWindow(Window):
         _application().exec()
 
 
+class _Sample(pg.ItemSample):  # type: ignore[misc]
+    """A line beside its label, in the middle of the row."""
+
+    def boundingRect(self) -> Any:
+        """As high as the text."""
+        return QtCore.QRectF(0, 0, 20, 16)
+
+    def paint(self, painter: Any, *_: Any) -> None:
+        """The line."""
+        painter.setRenderHint(painter.RenderHint.Antialiasing)
+        painter.setPen(pg.mkPen(self.item.opts["pen"]))
+        painter.drawLine(0, 8, 20, 8)
+
+
 def _application() -> Any:
     """Qt's one application, with a font that has letters even where no system font is found."""
     found = QtWidgets.QApplication.instance()
     if found is not None:
         return found
     app = QtWidgets.QApplication([])
-    pg.setConfigOptions(antialias=True, segmentedLineMode="on")
+    pg.setConfigOptions(antialias=True)
     if not QtGui.QFontDatabase.families():
         _add_font()
     return app
