@@ -83,7 +83,9 @@ def test_a_window_shows_what_is_recorded_and_goes_with_the_stream(
         for i in range(100, 200):
             stream.write({"a": [np.nan, np.sin(i / 9)]}, t=i * 0.01)
         window = window_of(runtime)
-        legend = screen.pixels()[:, :600]  # names are beside the data, and have the colours from the beginning
+        legend = screen.pixels()[
+            :, :600
+        ]  # names are beside the data, and have the colours from the beginning
         assert legend.shape
         wait_until(lambda: has_colour(screen.pixels()[:, :600], COLOURS[1]), timeout_s=PATIENCE_S)
         assert rec.stats()["s"]["reason"] == ""

@@ -59,7 +59,10 @@ def last_frame(options: Plot, schema: Schema, data: NDArray[Any]) -> NDArray[np.
 
 ANGLES = TIMES[:, None] * 5 + np.arange(3)
 PLOTS: dict[str, tuple[Plot, NDArray[Any]]] = {
-    "lines": (MPLLinePlot(title="Lines", save_to_filename="p.mp4", history_length=30, **SIZE), np.sin(ANGLES)),
+    "lines": (
+        MPLLinePlot(title="Lines", save_to_filename="p.mp4", history_length=30, **SIZE),
+        np.sin(ANGLES),
+    ),
     "image": (
         MPLImagePlot(save_to_filename="p.mp4", **SIZE),
         (np.arange(COUNT)[:, None, None] + np.indices((24, 32)).sum(axis=0)).astype(np.float32),
@@ -177,26 +180,34 @@ def test_a_worker_killed_while_a_film_is_drawn_costs_no_frame(
     rec = Recorder(dir=tmp_path)
     record(rec, 400)
     worker = worker_of(rec)
-    closing(rec)
+    thread = closing(rec)
     (guest,) = wait_until(lambda: film_guests(runtime), timeout_s=PATIENCE_S)
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: guest not in processes_of(runtime))  # it dies with its worker
-    wait_until((tmp_path / "manifest.json").exists, timeout_s=PATIENCE_S)
+    thread.join(PATIENCE_S)
     proved(tmp_path)
     assert len(decoded(tmp_path / "p.mp4")) == 400
     assert len(csv_numbers(tmp_path / "s.csv")) == 400
 
 
-def test_a_killed_renderer_fails_its_plot_alone_and_recover_draws_it(
-    runtime: Path, tmp_path: Path, closing: Any
-) -> None:
+#: A simulation of its own: `recd recover` leaves alone what is still going on.
+SIMULATION = """
+import sys
+from recd_client import CSVFile, MPLLinePlot, Recorder
+plot = MPLLinePlot(save_to_filename="p.mp4", window_size=(320, 240), show_window=False)
+with Recorder(dir=sys.argv[1]) as rec:
+    stream = rec.stream("s", CSVFile("s.csv"), plot)
+    for i in range(400):
+        stream.write(float(i % 7), t=i * 0.01)
+"""
+
+
+def test_a_killed_renderer_fails_its_plot_alone_and_recover_draws_it(runtime: Path, tmp_path: Path) -> None:
     """The CSV is complete, the manifest says what happened, the samples are kept, and `recd recover` makes the film."""
-    rec = Recorder(dir=tmp_path)
-    record(rec, 400)
-    thread = closing(rec)
+    simulation = subprocess.Popen([sys.executable, "-c", SIMULATION, str(tmp_path)])
     (guest,) = wait_until(lambda: film_guests(runtime), timeout_s=PATIENCE_S)
     os.kill(guest, signal.SIGKILL)
-    thread.join(PATIENCE_S)
+    assert simulation.wait(PATIENCE_S) == 0
     told = manifest_of(tmp_path)["streams"]["s"]
     assert told["state"] == "failed"
     assert "killed by SIGKILL" in told["reason"]
