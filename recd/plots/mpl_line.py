@@ -193,8 +193,10 @@ def _put_ticks(axes: Axes, subplot: Subplot, across: float, down: float) -> None
 def _put_log_ticks(axes: Axes) -> None:
     """Powers of ten; within a decade or two these alone say too little."""
     low, high = axes.get_ylim()
-    few = math.log10(high) - math.log10(low) < 2.3
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=9))
+    decades = math.log10(high) - math.log10(low)
+    few = decades < 2.3
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if decades < 0.8 else (1.0, 2.0, 5.0) if few else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(_number) if few else LogFormatterMathtext())
     axes.yaxis.set_minor_locator(NullLocator() if few else LogLocator(subs="auto", numticks=9))
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -204,7 +206,7 @@ def _number(value: float, _position: int | None = None) -> str:
     """A number as short as it can be said."""
     if 1e-3 <= value < 1e5:
         return f"{value:g}"
-    head, _, power = f"{value:.0e}".partition("e")
+    head, _, power = f"{value:.1e}".replace(".0e", "e").partition("e")
     return rf"${head}\times10^{{{int(power)}}}$"
 
 
