@@ -46,6 +46,18 @@ def test_the_plain_loop_leaves_files_with_exactly_the_states_it_went_through(tmp
     assert len(decoded(tmp_path / "camera.mp4")) == 50
 
 
+@pytest.mark.usefixtures("runtime")
+def test_the_recorder_of_ones_own_counts_what_the_csv_shows(tmp_path: Path) -> None:
+    """Each foot's touchdowns, which the example's class counted, are the rising edges in the file beside it."""
+    run_example("custom_sink.py", tmp_path, steps=400)
+    with (tmp_path / "feet.csv").open(newline="") as f:
+        stands = [[float(r[f"force_{i}"]) > 20 for i in range(2)] for r in csv.DictReader(f)]
+    before = np.vstack([[False, False], stands[:-1]])
+    counted = json.loads((tmp_path / "touchdowns.json").read_text())
+    assert counted == {"touchdowns": np.sum(stands & ~before, axis=0).tolist()}
+    assert min(counted["touchdowns"]) > 3
+
+
 @pytest.mark.requires("gymnasium", "mujoco")
 @pytest.mark.filterwarnings("default")  # those of the simulator and of what it imports are not ours
 @pytest.mark.usefixtures("runtime")
