@@ -151,7 +151,7 @@ class MPLLineDrawing(Drawing):
             axes.tick_params(labelbottom=last)
             axes.set_xlabel(self._x_label if last else "")
             axes.xaxis.set_label_coords(0.5, -32 / inner)
-            axes.yaxis.set_label_coords(-58 / (right - left), 0.5)
+            axes.yaxis.set_label_coords(-63 / (right - left), 0.5)
             _put_ticks(axes, self.subplots[i], right - left, inner)
 
     def _make_legend(self, index: int, across: float, down: float) -> float:
@@ -204,7 +204,7 @@ def _put_log_ticks(axes: Axes) -> None:
 
 def _number(value: float, _position: int | None = None) -> str:
     """A number as short as it can be said."""
-    if 1e-3 <= value < 1e5:
+    if 1e-4 <= value < 1e5:
         return f"{value:g}"
     head, _, power = f"{value:.1e}".replace(".0e", "e").partition("e")
     return rf"${head}\times10^{{{int(power)}}}$"

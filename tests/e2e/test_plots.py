@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from drawn import bare, batch_of, rgb
 from recd import plots
+from recd.cli import main
 from recd_client import (
     CSVFile,
     MPLImagePlot,
@@ -147,6 +149,8 @@ def test_parts_and_what_was_discarded(tmp_path: Path) -> None:
     films = sorted(tmp_path.glob("*_*.mp4"))
     assert [len(decoded(f)) for f in films] == [5, 4, 3]
     assert shown_at(tmp_path / "q_2.mp4") == [0.0, 0.25, 0.5]
+    checked = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert checked.exit_code == 0, checked.output
 
 
 @pytest.fixture
