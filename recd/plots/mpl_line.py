@@ -29,7 +29,7 @@ from .series import Subplot, lines_in, subplots_of
 from .stage import Stage, plain_text, styled
 
 #: Distances in pixels: tick labels with an axis label, a title, the time axis.
-_LEFT: Final = 74
+_LEFT: Final = 78
 _TITLE: Final = 24
 _OFFSET: Final = 16
 _BOTTOM: Final = 46
@@ -151,7 +151,7 @@ class MPLLineDrawing(Drawing):
             axes.tick_params(labelbottom=last)
             axes.set_xlabel(self._x_label if last else "")
             axes.xaxis.set_label_coords(0.5, -32 / inner)
-            axes.yaxis.set_label_coords(-63 / (right - left), 0.5)
+            axes.yaxis.set_label_coords(-61 / (right - left), 0.5)
             _put_ticks(axes, self.subplots[i], right - left, inner)
 
     def _make_legend(self, index: int, across: float, down: float) -> float:
