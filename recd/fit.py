@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from recd_client.images import check_video
-from recd_client.options import CustomSink, SinkOptions, VideoFile
+from recd_client.options import CustomSink, Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 from recd_client.settings import DEFAULT_FPS
 
-from . import sinks
+from . import plots, sinks
 from .video.pictures import frame_shape
 from .video.settings import VideoSettings
 
@@ -25,6 +25,8 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
     """
     if isinstance(option, CustomSink):
         return  # whether it may run is another question, see recd.guests.admission
+    if isinstance(option, Plot):
+        plots.check_libraries(option)
     if not isinstance(option, VideoFile):
         sinks.make_sink(option, schema, {"name": stream})
         return

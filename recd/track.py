@@ -443,6 +443,7 @@ class Track:
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
             state, reason = troubled[0]
+        reason = reason or next((r.standing[1] for r in self.runners if r.standing[1]), "")
         return {
             "stream": self.name,
             "state": state,

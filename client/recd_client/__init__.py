@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Split,
         VideoFile,
     )
+    from .plot_options import MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, PyQtLinePlot
     from .recorder import Recorder
     from .schema import Schema
     from .sink import Sink
@@ -80,6 +81,9 @@ __all__ = [
     "ForkedHandleError",
     "HDF5File",
     "LimitError",
+    "MPLImagePlot",
+    "MPLLinePlot",
+    "MPLVectorFieldPlot",
     "MissingLibraryError",
     "NPZFile",
     "NoSuchSessionError",
@@ -88,6 +92,7 @@ __all__ = [
     "OutputError",
     "OutputExistsError",
     "ProtocolError",
+    "PyQtLinePlot",
     "Ragged",
     "RecdError",
     "RecordTooLargeError",
@@ -127,6 +132,7 @@ _HOMES = {
         "Split",
         "VideoFile",
     ),
+    "plot_options": ("MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "PyQtLinePlot"),
     "recorder": ("Recorder",),
     "schema": ("Schema",),
     "sink": ("Sink",),

@@ -112,6 +112,12 @@ class CustomSinkError(RecdError):
     code = "custom_sink"
 
 
+class MissingLibraryError(RecdError, ImportError):
+    """What was asked for needs a library that is not installed where it would run."""
+
+    code = "missing_library"
+
+
 class SharedMemoryFullError(RecdError, MemoryError):
     """/dev/shm has no room for a ring."""
 
@@ -184,12 +190,6 @@ class UnsupportedPlatformError(RecdError, OSError):
     """The operating system lacks something that recording needs."""
 
     code = "platform"
-
-
-class MissingLibraryError(RecdError, ImportError):
-    """An optional package, which only this part of recd needs, is not installed."""
-
-    code = "missing_library"
 
 
 class DataLossWarning(UserWarning):

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from . import checks
 from .custom_sink import CustomSink
+from .plot_options import LinePlot, MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, Plot, PyQtLinePlot
 from .schema import Ragged
 from .sink_options import DEFAULT_WAIT_S, SinkOptions, Split, require_filename
 from .video_options import (
@@ -29,8 +30,8 @@ from .video_options import (
 
 __all__ = [
     "CATEGORIES", "CODECS", "COLORMAPS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "SEPARATE", "TILE",
-    "CSVFile", "CustomSink", "HDF5File", "NPZFile", "NullSink", "Ragged",
-    "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
+    "CSVFile", "CustomSink", "HDF5File", "LinePlot", "MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "NPZFile",
+    "NullSink", "Plot", "PyQtLinePlot", "Ragged", "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
 ]  # fmt: skip
 
 

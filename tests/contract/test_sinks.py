@@ -16,11 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recd import plots
 from recd.batch import Batch
 from recd.sinks import KINDS, make_sink, npz, settling, sink_class
 from recd.sinks.base import AppendSink, BuildSink
 from recd_client.errors import LogDamagedError, OptionError, RecdError
-from recd_client.options import CSVFile, HDF5File, NPZFile, NullSink, SinkOptions
+from recd_client.options import (
+    CSVFile,
+    HDF5File,
+    MPLImagePlot,
+    MPLLinePlot,
+    MPLVectorFieldPlot,
+    NPZFile,
+    NullSink,
+    Plot,
+    PyQtLinePlot,
+    SinkOptions,
+)
 from recd_client.schema import FIXED, RAGGED, STRING, Field, Schema
 from sink_samples import Samples, Values, fields, of_extremes, read, read_csv, record, same
 
@@ -463,7 +475,7 @@ def _most_resident_bytes(*, reset: bool = False) -> int:
 # --- looking them up ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {*plots.KINDS}))
 def test_every_kind_is_found_by_its_name(kind: str) -> None:
     """Each sink takes the suffixes that its options take."""
     options: dict[str, type[SinkOptions]] = {
@@ -473,6 +485,22 @@ def test_every_kind_is_found_by_its_name(kind: str) -> None:
         "null": NullSink,
     }
     assert sink_class(kind).suffixes == options[kind].suffixes
+
+
+@pytest.mark.parametrize(
+    ("make", "more"),
+    [
+        (MPLLinePlot, {}),
+        (PyQtLinePlot, {}),
+        (MPLImagePlot, {}),
+        (MPLVectorFieldPlot, {"positions": [[0, 0]]}),
+    ],
+)
+def test_a_plot_takes_a_video_s_suffixes_when_it_is_saved(make: type[Plot], more: dict[str, Any]) -> None:
+    """Without a file it has none, as samples are passed over; with one it is built like an NPZ."""
+    saved = make(save_to_filename="p.mp4", show_window=False, **more)
+    assert sink_class(saved.kind).suffixes == saved.suffixes
+    assert make(show_window=False, **more).suffixes == ()
 
 
 def test_an_unknown_kind_is_refused_with_those_that_are_known() -> None:

@@ -141,6 +141,18 @@ def test_the_guide_has_every_option_of_a_file(kind: str) -> None:
             assert f"| `{field.name}` | `{shown}` |" in table, field.name
 
 
+@pytest.mark.parametrize("kind", ["MPLLinePlot", "PyQtLinePlot", "MPLImagePlot", "MPLVectorFieldPlot"])
+def test_the_guide_to_plots_has_every_option(kind: str) -> None:
+    """Those of all plots stand once, the others in the kind's own section, all with their defaults."""
+    text = (ROOT / "docs" / "plots.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", text, re.MULTILINE))
+    options = getattr(recd_client, kind)
+    for name in {*options_of(options)} - {*options_of(recd_client.NullSink)}:
+        default = next(f.default for f in dataclasses.fields(options) if f.name == name)
+        shown = "" if name == "positions" else f'"{default}"' if isinstance(default, str) else str(default)
+        assert documented[name].strip(" `") == shown, name
+
+
 def test_the_guide_has_the_common_options() -> None:
     """Those that every kind of file has, with their defaults."""
     assert rows("Files") == {"filename", *options_of(recd_client.NullSink)}

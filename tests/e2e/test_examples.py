@@ -160,3 +160,21 @@ def test_the_pendulums_leave_a_file_of_each_episode_and_a_video_of_all(
             lengths[pendulum] = lengths.get(pendulum, 0) + len(episode["reward"])
     assert lengths == {f"episode-env-{i}": 21 for i in range(8)}
     assert len(decoded(tmp_path / "videos" / "rl-video-episode-0.mp4")) == 21
+
+
+@pytest.mark.requires("matplotlib")
+@pytest.mark.usefixtures("runtime")
+def test_the_plots_have_a_frame_for_each_step_and_their_pictures_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a display: every animation has all steps, and a picture of its last frame."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    command = [sys.executable, str(EXAMPLES / "plots.py"), "--steps", "12", "--dir", str(tmp_path)]
+    pictures = tmp_path / "pictures"
+    ran = subprocess.run([*command, "--pictures", str(pictures)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    films = sorted(tmp_path.glob("*.mp4"))
+    assert {"lines", "many", "image", "vectors"} <= {film.stem for film in films}
+    assert [len(decoded(film)) for film in films] == [12] * len(films)
+    assert sorted(p.name for p in pictures.iterdir()) == [f"plot-{film.stem}.png" for film in films]
