@@ -174,6 +174,13 @@ class UnsupportedPlatformError(RecdError, OSError):
     code = "platform"
 
 
+class LibraryError(RecdError, ImportError):
+    """A library that this part of recd works with is missing, or of a version that is not known to work."""
+
+    code = "library"
+    exit_code = 2
+
+
 class DataLossWarning(UserWarning):
     """Samples were lost; the counts by cause are in the message, the gaps in the manifest."""
 

@@ -50,7 +50,7 @@ def text_of(options: CSVFile, schema: Schema) -> tuple[bytes, CSVRows | PythonRo
 def _cells(batch: Batch, field: Field) -> Iterable[Sequence[Any]]:
     """The cells of one field in each row."""
     if field.kind == FIXED:
-        return batch.fixed(field.name).reshape(len(batch), -1).tolist()  # type: ignore[no-any-return]
+        return batch.fixed(field.name).reshape(len(batch), -1).tolist()
     column = batch.varying(field.name)
     if field.kind == STRING:
         return ([text] for text in column.strings())

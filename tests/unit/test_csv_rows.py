@@ -222,7 +222,9 @@ def test_times_are_never_rounded() -> None:
 
 def test_the_python_dialect_is_what_csv_writer_writes() -> None:
     """Header and rows are byte for byte those of csv.writer over ``tolist()``, bools and float32 included."""
-    schema = fields(q=(FIXED, "<f4", (2, 2)), on=(FIXED, "|b1", ()), n=(FIXED, "<i8", ()), x=(FIXED, "<f8", ()))
+    schema = fields(
+        q=(FIXED, "<f4", (2, 2)), on=(FIXED, "|b1", ()), n=(FIXED, "<i8", ()), x=(FIXED, "<f8", ())
+    )
     rng = np.random.default_rng(1)
     rows = [
         {"q": rng.random((2, 2)).astype("<f4") * 10.0**k, "on": k % 2 > 0, "n": k, "x": 10.0 ** (3 * k)}
