@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -28,7 +28,7 @@ class Recorder:
 class Options:
     """Options of Genesis; their names and defaults are those that recd reads."""
 
-    model_fields: dict[str, Any] = {}
+    model_fields: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, **given: Any) -> None:
         defaults = {
@@ -42,7 +42,7 @@ class Options:
 class RecorderManager:
     """Keeps the recorders of a scene, and calls them as 1.4.5 does."""
 
-    RECORDER_TYPES_MAP: dict[Any, Any] = {}
+    RECORDER_TYPES_MAP: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, step_dt: float) -> None:
         self._step_dt = step_dt
@@ -77,7 +77,9 @@ def make(version: str = "1.4.5") -> dict[str, ModuleType]:
     kinds = {name: type(name, (Options,), {}) for name in NAMES}
 
     class Manager(RecorderManager):
-        RECORDER_TYPES_MAP = {kind: f"its own for {name}" for name, kind in kinds.items()}
+        RECORDER_TYPES_MAP: ClassVar[dict[Any, Any]] = {
+            kind: f"its own for {name}" for name, kind in kinds.items()
+        }
 
     def register_recording(options: type) -> Callable[[type], type]:
         def register(recorder: type) -> type:
