@@ -57,10 +57,10 @@ def measure(bench: Bench) -> Iterator[Table]:
 
 def _run(bench: Bench) -> dict[str, Any]:
     sizes = [bench.size(5000, 500), bench.size(1000, 100), bench.size(200, 50)]
-    client = Path(__file__).parents[2] / "client"
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [os.environ[_INTERPRETER], str(_PROGRAM), str(bench.new_directory()), *map(str, sizes)],
-        env={"PYOPENGL_PLATFORM": "egl", **os.environ, "PYTHONPATH": str(client)},
+        env={"PYOPENGL_PLATFORM": "egl", **os.environ, "PYTHONPATH": f"{root / 'client'}:{root}"},
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -81,14 +81,7 @@ def _add(table: Table, subject: str, result: dict[str, Any]) -> None:
         elif way == "recd":
             bar = Bar(more, _MOST_US[subject], " µs")
         label, p99 = f"{_LABELS[subject]}: {_WAYS[way]}", float(np.percentile(us, 99))
-        table.add(
-            label,
-            typical[way],
-            None if way == "thrown" else more,
-            float(np.percentile(us, 99)),
-            us.max(),
-            bar=bar,
-        )
+        table.add(label, typical[way], None if way == "thrown" else more, p99, float(us.max()), bar=bar)
         if way == "recd" and subject == "video":
             table.add("the longest of these steps", None, None, None, None,
                       bar=Bar(float(us.max()), 5000, " µs"))  # fmt: skip
