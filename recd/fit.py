@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from recd_client.errors import SchemaError
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 from recd_client.settings import DEFAULT_FPS
 
-from . import sinks
+from . import plots, sinks
 from .video.settings import VideoSettings
 
 
@@ -22,6 +22,8 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
     RecdError
         It cannot; says why.
     """
+    if isinstance(option, Plot):
+        plots.check_libraries(option)
     if not isinstance(option, VideoFile):
         sinks.make_sink(option, schema, {"name": stream})
         return

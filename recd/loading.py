@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recd_client import process, shm
 from recd_client.errors import RingDamagedError
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 
 from . import sinks
@@ -35,22 +36,35 @@ class Loader:
     caution : Caution
     finisher, syncer : Finisher
         The worker's threads for files that are built, and for what is synced now and then.
+    painter : Finisher
+        The thread for plots, which take longest: no other file waits for them.
     """
 
-    def __init__(self, store: SessionStore, caution: Caution, finisher: Finisher, syncer: Finisher) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        caution: Caution,
+        finisher: Finisher,
+        syncer: Finisher,
+        painter: Finisher,
+    ) -> None:
         self._store = store
         self._caution = caution
         self._finisher = finisher
         self._syncer = syncer
+        self._painter = painter
         limit = store.spec.get("spool_limit_bytes")
         self._rules = Store(str(store.spec["durability"]), int(limit) if limit else None)
 
-    def load(self, spec: dict[str, Any]) -> Track:
-        """Take up a stream as its files describe it; without its ring if that is blamed for crashes."""
+    def load(self, spec: dict[str, Any], *, live: bool) -> Track:
+        """Take up a stream as its files describe it; without its ring if that is blamed for crashes.
+
+        ``live`` tells whether its simulation is there: else nobody looks at its plots.
+        """
         name = str(spec["stream"])
         directory = self._store.stream_path(name)
         schema = Schema.from_json(spec["schema"])
-        runners = self._runners(self._context(spec, directory, schema), spec)
+        runners = self._runners(self._context(spec, directory, schema), spec, live)
         where, now_ns = (directory, name, schema, self._rules), time.monotonic_ns
         self._caution.hold(name)
         blamed = name in self._caution.blamed
@@ -85,7 +99,7 @@ class Loader:
             spec["boot_id"] != process.boot_id().hex(),
         )
 
-    def _runners(self, context: SinkContext, spec: dict[str, Any]) -> list[Runner]:
+    def _runners(self, context: SinkContext, spec: dict[str, Any], live: bool) -> list[Runner]:
         """One for each of the stream's sinks."""
         out: list[Runner] = []
         for i, (given, final) in enumerate(zip(spec["sinks"], map(Path, spec["finals"]), strict=True)):
@@ -94,8 +108,14 @@ class Loader:
                 from .frames import VideoRunner
 
                 out.append(VideoRunner(context, i, options, final))
+                continue
+            sink = sinks.make_sink(options, context.schema, context.info)
+            if isinstance(options, Plot):
+                from .plots.runner import PlotRunner
+
+                own = replace(context, finisher=self._painter)
+                out.append(PlotRunner(own, i, options, final, sink, live=live))
             else:
-                sink = sinks.make_sink(options, context.schema, context.info)
                 out.append(LogRunner(context, i, options, final, sink))
         return out
 

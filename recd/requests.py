@@ -103,7 +103,8 @@ class Requests:
             self._worker.load(spec)
         elif spec["group"] != self._worker.group:  # the client must find it although that worker only starts
             shm.Doorbell(spec["doorbell"], create=True).close()
-        files = [f for f, sink in zip(spec["finals"], spec["sinks"], strict=True) if sink["kind"] != "null"]
+        options = map(SinkOptions.from_json, spec["sinks"])
+        files = [f for f, option in zip(spec["finals"], options, strict=True) if option.suffixes]
         return {**{k: spec[k] for k in ("ring", "doorbell", "group")}, "files": files}
 
     def _track(self, request: dict[str, Any]) -> Track:

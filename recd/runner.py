@@ -207,6 +207,11 @@ class Runner(ABC):
         return sum(p.samples for p in self.parts.parts.values())
 
     @property
+    def note(self) -> str:
+        """What its user should know although nothing is wrong with it."""
+        return ""
+
+    @property
     def over(self) -> bool:
         """Whether nothing is left to do, for better or worse."""
         return self.state in ("finished", "failed")
@@ -233,7 +238,7 @@ class Runner(ABC):
             "kind": self.options.kind,
             "path": str(self.naming.final),
             "state": self.state,
-            "reason": self.reason,
+            "reason": self.reason or self.note,
             "samples": self.samples,
         }
 

@@ -290,6 +290,10 @@ class LogRunner(Runner):
         ):
             self._roll()
 
+    def retime(self, fps: float) -> None:
+        """See :class:`Runner`."""
+        self.sink.retime(fps)
+
     # --- parts -----------------------------------------------------------------------------------
     def _roll(self) -> None:
         """End the running part here, and begin the next."""

@@ -96,6 +96,7 @@ class Track:
         #: Somebody waits for what is before this position.
         self.flush_to = 0
         self._retry_at_ns = 0
+        self._noted = ""
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -273,6 +274,14 @@ class Track:
         if failed and self.ring is not None and self.state == "recording":
             self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
             self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
+        elif self._note != self._noted and self.ring is not None and self.state == "recording":
+            self._noted = self._note
+            self.ring.set_error(self._noted)
+
+    @property
+    def _note(self) -> str:
+        """What a runner has to say although nothing is wrong."""
+        return next((r.note for r in self.runners if r.note), "")
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""
@@ -422,6 +431,7 @@ class Track:
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
             state, reason = troubled[0].state, troubled[0].reason
+        reason = reason or self._note
         return {
             "stream": self.name,
             "state": state,

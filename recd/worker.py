@@ -92,7 +92,9 @@ class Worker:
         self._looked_ns = self._deleted_due_ns = 0
         self._pace = Pace()
         self.caution = Caution(store.path / f"{group}.caution", crashed)
-        self._loader = Loader(store, self.caution, self.finisher, Finisher(self.doorbell.ring))
+        self._painter = Finisher(self.doorbell.ring)
+        syncer = Finisher(self.doorbell.ring)
+        self._loader = Loader(store, self.caution, self.finisher, syncer, self._painter)
         #: Streams that ended otherwise than they should, for ``recd status``.
         self.spoilt: dict[str, dict[str, Any]] = {}
         for stream in store.streams():
@@ -195,7 +197,8 @@ class Worker:
     def load(self, spec: dict[str, Any]) -> None:
         """Take up a stream as its files describe it."""
         name = str(spec["stream"])
-        track = self._loader.load(spec)
+        live = not (self.closing or self.client_gone) and self._client.is_alive()
+        track = self._loader.load(spec, live=live)
         track.producer_gone = self.client_gone
         self.tracks[name] = track
         if change := self.store.rename_of(name):
@@ -270,6 +273,7 @@ class Worker:
             track.sync_all()
             track.save()
         self.finisher.stop(5.0)
+        self._painter.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"
         asked = self.requests.answer_stop(finished=not self.tracks and finishing, why=why)
         for track in self.tracks.values():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ForkedHandleError,
         LibraryError,
         LimitError,
+        MissingLibraryError,
         NoSuchSessionError,
         OptionError,
         OutputError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
     from .native import BACKEND
     from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .plot_options import MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, PyQtLinePlot
     from .recorder import Recorder
     from .stream import Stream
     from .summary import StreamSummary, Summary
@@ -63,6 +65,10 @@ __all__ = [
     "HDF5File",
     "LibraryError",
     "LimitError",
+    "MPLImagePlot",
+    "MPLLinePlot",
+    "MPLVectorFieldPlot",
+    "MissingLibraryError",
     "NPZFile",
     "NoSuchSessionError",
     "NullSink",
@@ -70,6 +76,7 @@ __all__ = [
     "OutputError",
     "OutputExistsError",
     "ProtocolError",
+    "PyQtLinePlot",
     "Ragged",
     "RecdError",
     "RecordTooLargeError",
@@ -95,6 +102,7 @@ __all__ = [
 _HOMES = {
     "native": ("BACKEND",),
     "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "plot_options": ("MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "PyQtLinePlot"),
     "recorder": ("Recorder",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),

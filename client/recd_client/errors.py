@@ -100,6 +100,12 @@ class CodecError(RecdError, ValueError):
     code = "codec"
 
 
+class MissingLibraryError(RecdError, ImportError):
+    """What was asked for needs a library that is not installed where it would run."""
+
+    code = "missing_library"
+
+
 class SharedMemoryFullError(RecdError, MemoryError):
     """/dev/shm has no room for a ring."""
 

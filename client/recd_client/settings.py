@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from . import checks, layout
 from .errors import OptionError, SchemaError
-from .options import DEFAULT_WAIT_S, NPZFile, SinkOptions, VideoFile
+from .options import DEFAULT_WAIT_S, NPZFile, Plot, SinkOptions, VideoFile
 from .schema import Schema
 
 DEFAULT_FPS: Final = 30
@@ -118,8 +119,15 @@ def checked_sinks(sinks: Sequence[Any]) -> tuple[SinkOptions, ...]:
     for sink in sinks:
         if not isinstance(sink, SinkOptions):
             raise OptionError(
-                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile or NullSink",
+                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile, a plot or NullSink",
                 'write for example NPZFile("state.npz")',
+            )
+        if isinstance(sink, Plot) and not sink.show_window and sink.filename is None:
+            warnings.warn(
+                f"{type(sink).__name__} shows nothing: there is no display here, or show_window=False, and "
+                "it is not saved -> pass save_to_filename",
+                UserWarning,
+                stacklevel=4,
             )
     return tuple(sinks)
 
@@ -141,7 +149,7 @@ def renamed(name: str, sinks: Sequence[SinkOptions], filename: Any) -> SinkOptio
             f"the suffixes {', '.join(kinds) or '(it has no files)'}",
             "give the file its name in stream()",
         )
-    return dataclasses.replace(bearers[0], filename=filename)
+    return bearers[0].named(filename)
 
 
 def checked_units(units: Any) -> Mapping[str, str] | str | None:
@@ -173,7 +181,8 @@ def with_frame_rate(
     """The sinks, with the frame rate of videos filled in: the stream's, else a frame per step, else 30."""
     fps = rate_hz or (1.0 / dt if dt else DEFAULT_FPS)
     return tuple(
-        dataclasses.replace(s, fps=fps) if isinstance(s, VideoFile) and s.fps is None else s for s in sinks
+        dataclasses.replace(s, fps=fps) if isinstance(s, (VideoFile, Plot)) and s.fps is None else s
+        for s in sinks
     )
 
 

@@ -138,6 +138,10 @@ class SinkOptions:
 
         return None if self.filename is None else Path(self.filename)
 
+    def named(self, filename: str | os.PathLike[str]) -> SinkOptions:
+        """The same for a file of another name."""
+        return dataclasses.replace(self, filename=filename)
+
     @property
     def part_limit(self) -> Split | None:
         """The parsed ``split``."""
@@ -189,9 +193,9 @@ class SinkOptions:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, tuple):
-        return list(value)
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import settings as defaults
 from .errors import OptionError, RecdError, SchemaError
-from .options import VideoFile, checked_fps
+from .options import Plot, VideoFile, checked_fps
 from .sample import infer
 from .schema import Schema
 from .session import MARK_PAUSE, MARK_RESUME, Mark, Session
@@ -339,7 +339,7 @@ class Stream:
     def _checked_change(self, filename: Any, fps: Any) -> tuple[dict[str, Any], list[str]]:
         """What ``close`` asks the daemon to change, and the files that were taken for it."""
         sinks, taken = self._settings.sinks, []
-        if fps is not None and not any(isinstance(s, VideoFile) for s in sinks):
+        if fps is not None and not any(isinstance(s, (VideoFile, Plot)) and s.suffixes for s in sinks):
             raise OptionError(f"stream {self.name!r} has no video for fps={fps!r}", "leave fps out")
         rate = checked_fps(fps)
         if filename is not None:

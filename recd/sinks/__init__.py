@@ -9,16 +9,18 @@ import importlib
 from typing import Any, Final
 
 from recd_client.errors import OptionError
-from recd_client.options import SinkOptions
+from recd_client.options import Plot, SinkOptions
 from recd_client.schema import Schema
 
+from .. import plots
 from .base import AppendSink, BuildSink
 
 _CLASSES: Final = {
-    "csv": ("csv", "CSVSink"),
-    "npz": ("npz", "NPZSink"),
-    "hdf5": ("hdf5", "HDF5Sink"),
-    "null": ("null", "NullSink"),
+    "csv": ("sinks.csv", "CSVSink"),
+    "npz": ("sinks.npz", "NPZSink"),
+    "hdf5": ("sinks.hdf5", "HDF5Sink"),
+    "null": ("sinks.null", "NullSink"),
+    **dict.fromkeys(plots.KINDS, ("plots.sink", "PlotSink")),
 }
 #: What :func:`sink_class` knows.
 KINDS: Final = tuple(_CLASSES)
@@ -35,7 +37,9 @@ def sink_class(kind: str) -> type[AppendSink] | type[BuildSink]:
     if kind not in _CLASSES:
         raise OptionError(f"sink kind {kind!r}: expected one of {', '.join(KINDS)}", "update recd")
     module, name = _CLASSES[kind]
-    found: type[AppendSink] | type[BuildSink] = getattr(importlib.import_module(f".{module}", __name__), name)
+    found: type[AppendSink] | type[BuildSink] = getattr(
+        importlib.import_module(f"..{module}", __name__), name
+    )
     return found
 
 
@@ -47,4 +51,8 @@ def make_sink(options: SinkOptions, schema: Schema, info: dict[str, Any]) -> App
     OptionError, SchemaError
         The samples do not fit the format or the options.
     """
+    if isinstance(options, Plot) and not options.suffixes:
+        from ..plots.sink import WindowOnlySink
+
+        return WindowOnlySink(options, schema, info)
     return sink_class(options.kind)(options, schema, info)

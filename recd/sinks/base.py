@@ -46,6 +46,9 @@ class SinkBase:
     def check(self) -> None:
         """Raise a clear :class:`~recd_client.errors.RecdError` if these samples do not fit the format."""
 
+    def retime(self, fps: float) -> None:
+        """Finish a video at another frame rate; other files have none."""
+
 
 class AppendSink(SinkBase, ABC):
     """A file that grows with the samples and can be read while it grows."""

@@ -1,0 +1,203 @@
+"""A guest as its worker sees it: started, asked, and ended, whatever it does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from recd_client.errors import ProtocolError
+
+from .wire import Wire
+
+_TAIL_BYTES: Final = 4096
+_JOIN_S: Final = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class GuestFailedError(Exception):
+    """The guest's code raised; the guest lives on.
+
+    Parameters
+    ----------
+    what : str
+        Class and message of its exception.
+    trace : str
+        Its traceback, as Python prints it.
+    """
+
+    def __init__(self, what: str, trace: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.trace = trace
+
+
+class GuestDiedError(Exception):
+    """The guest's process ended, or said something that is no answer; it is gone."""
+
+
+class Guest:
+    """A child process, a fresh interpreter, that answers requests one after the other.
+
+    It dies with its worker, and when its end of the wire closes. Its standard output and error go to the worker's
+    log; the end of them is kept, for the reason of a failure.
+
+    One thread at a time may :meth:`ask`; any thread may :meth:`kill` meanwhile. The kernel ends the guest together
+    with the *thread* that started it, so that thread should be one that lives on.
+
+    Parameters
+    ----------
+    program : str
+        ``"package.module:factory"`` of recd's own: a callable that returns the handler of requests, see
+        :func:`recd.guests.child.serve`.
+    name : str
+        For the log.
+    nice : int
+        How much nicer than its worker it is.
+    environment : mapping, optional
+        Variables beside the worker's.
+    """
+
+    def __init__(
+        self, program: str, name: str, *, nice: int = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        ours, theirs = socket.socketpair()
+        output_end, input_end = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "recd.guests",
+                    str(theirs.fileno()),
+                    str(nice),
+                    str(os.getpid()),
+                    program,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=input_end,
+                stderr=input_end,
+                pass_fds=(theirs.fileno(),),
+                # As of the daemon itself: a directory in which nothing is that could be imported by mistake.
+                cwd="/",
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # Ctrl-C is not for it, and what it starts can be ended with it
+            )
+        except BaseException:
+            ours.close()
+            os.close(output_end)
+            raise
+        finally:
+            theirs.close()
+            os.close(input_end)
+        self._wire = Wire(ours)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._tail = bytearray()
+        self._listener = threading.Thread(
+            target=self._listen, args=(output_end,), name="guest output", daemon=True
+        )
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ask(self, op: str, buffers: Sequence[memoryview] = (), **fields: Any) -> dict[str, Any]:
+        """The answer to a request; waits for it for as long as the guest lives.
+
+        Raises
+        ------
+        GuestFailedError
+            The guest's code raised.
+        GuestDiedError
+            The guest is gone, or is now.
+        """
+        try:
+            self._wire.send({"op": op, **fields}, buffers)
+            answer = self._answer()
+        except (OSError, ProtocolError) as e:
+            self.kill()
+            raise GuestDiedError(self._epitaph(e)) from None
+        if error := answer.get("error"):
+            raise GuestFailedError(str(error.get("what")), str(error.get("trace")))
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
+        poll = select.poll()
+        poll.register(self._wire.fileno(), select.POLLIN)
+        # The wire's end alone would not tell: a child of its own may hold it too.
+        poll.register(self._pidfd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll()}
+        if self._wire.fileno() not in ready:
+            raise ProcessLookupError
+        message = self._wire.receive(max_raw_bytes=0)
+        if message is None:
+            raise ConnectionResetError
+        return message[0]
+
+    def said(self) -> str:
+        """The end of what it wrote to its standard output and error."""
+        return bytes(self._tail).decode("utf-8", "replace").strip()
+
+    def kill(self) -> None:
+        """It is gone, and what it started in its session with it; its last words are known."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._listener.join(_JOIN_S)
+
+    def close(self) -> None:
+        """It is gone, and nothing of it is held any more; not while another thread asks."""
+        self.kill()
+        self._wire.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def leave(self, timeout_s: float) -> bool:
+        """Hang up, so that it ends in its own way; whether it did in time."""
+        self._wire.close()
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1e3))
+
+    def _epitaph(self, error: Exception) -> str:
+        """How it ended, with its last words."""
+        code = self._process.wait()
+        if isinstance(error, ProtocolError):
+            how = f"wrote to recd's own channel: {error.what}"
+        elif code < 0:
+            how = f"was killed by {_signal_name(-code)}"
+        else:
+            how = f"ended by itself, exit code {code}"
+        said = self.said()
+        return f"its process {how}" + (f"; it said last:\n{said}" if said else "")
+
+    def _listen(self, fd: int) -> None:
+        """Keep the end of what it says, and put it into the worker's log."""
+        with open(fd, "rb", buffering=0) as output:
+            while said := output.read(1 << 16):
+                self._tail += said
+                del self._tail[:-_TAIL_BYTES]
+                for line in said.decode("utf-8", "replace").splitlines():
+                    log.info("%s says: %s", self.name, line)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
