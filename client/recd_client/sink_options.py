@@ -157,11 +157,6 @@ class SinkOptions:
         """Whether a whole reset begins a new part."""
         return getattr(self, "save_on_reset", False)
 
-    @staticmethod
-    def kinds() -> tuple[type[SinkOptions], ...]:
-        """Every kind of sink that is loaded."""
-        return tuple(_KINDS.values())
-
     # --- JSON --------------------------------------------------------------------------------------
     def to_json(self) -> dict[str, Any]:
         """Plain data for the control socket and manifests."""

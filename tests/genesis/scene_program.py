@@ -23,7 +23,6 @@ import recd_client
 import recd_client.genesis
 
 OLD = gs.__version__.startswith("0.")
-PLOTS = hasattr(recd_client, "MPLLinePlot")
 
 
 class Run:
@@ -93,9 +92,10 @@ def single(mode: str) -> None:
     force.start_recording(run.kinds.NPZFile(filename="force.npz"))
     if not OLD or mode in ("dropin", "native"):  # 0.4.5 fails at a reading of several values
         imu.start_recording(run.kinds.NPZFile(filename="imu.npz"))
-    if PLOTS and mode != "again":
-        add = scene.start_recording if OLD else scene.add_recorder
-        add(run.box.get_pos, run.kinds.MPLLinePlot(labels=("x", "y", "z"), save_to_filename="plot.mp4"))
+    add = scene.start_recording if OLD else scene.add_recorder
+    add(run.box.get_pos, run.kinds.MPLLinePlot(labels=("x", "y", "z"), save_to_filename="plot.mp4"))
+    if mode in ("dropin", "native"):  # Genesis itself fails, or hangs
+        add(run.gray, run.kinds.MPLImagePlot(save_to_filename="image.mp4"))
     scene.build()
     start = camera.start_recording if OLD else lambda: camera.start_recording("camera.mp4", fps=100)
     start()
@@ -166,9 +166,8 @@ def kill(top: Path, signal_number: int) -> None:
     run.record(run.box.get_pos, "CSVFile", "pos.csv")
     run.record(run.box.get_pos, "NPZFile", "pos.npz")
     run.record(run.moving, "VideoFile", "moving.mp4")
-    if PLOTS:
-        add = run.scene.start_recording if OLD else run.scene.add_recorder
-        add(run.box.get_pos, gs.recorders.MPLLinePlot(save_to_filename="plot.mp4"))
+    add = run.scene.start_recording if OLD else run.scene.add_recorder
+    add(run.box.get_pos, gs.recorders.MPLLinePlot(save_to_filename="plot.mp4"))
     run.kinds = recd_client
     run.record(run.box.get_pos, "HDF5File", "pos.h5")
     run.scene.build()

@@ -6,9 +6,9 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from importlib import import_module
 from typing import Any, Final
 
+from .. import plot_options
 from ..errors import OptionError
 from ..options import CSVFile, NPZFile, SinkOptions, VideoFile
 
@@ -61,9 +61,7 @@ def _video(options: Any, rate_hz: float, common: dict[str, Any]) -> SinkOptions:
 
 def _plot(options: Any, rate_hz: float, common: dict[str, Any]) -> SinkOptions:
     name = type(options).__name__
-    cls = getattr(import_module("recd_client"), name, None)
-    if cls is None:
-        raise OptionError(f"this recd-client has no {name}", "update recd-client")
+    cls = getattr(plot_options, name)
     given = {k: getattr(options, k) for k in type(options).model_fields if k not in common and k != "hz"}
     known = {f.name for f in dataclasses.fields(cls) if f.init}
     for key in sorted(given.keys() - known):

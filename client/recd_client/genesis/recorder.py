@@ -54,7 +54,7 @@ def recorder_class(gs: Any) -> type[Any]:
                 if self._native or not isinstance(self._sink, CSVFile) or self._sink.header is not None:
                     self._open(self._sink)
                 if type(options).__name__ in mapping.PLOTS and not self._native:
-                    self._data_func()  # Genesis' plots ask for a sample here: a data_func may count
+                    self._like(self._data_func())  # as Genesis' plots do: a data_func may count its calls
             except BaseException:
                 self._recording.leave(self)
                 raise
@@ -62,6 +62,12 @@ def recorder_class(gs: Any) -> type[Any]:
         def _open(self, sink: SinkOptions) -> Stream:
             self._stream = self._recording.stream(self._data_func, sink, self._rate_hz)
             return self._stream
+
+        def _like(self, data: Any) -> None:
+            """The ring is made for samples like this one; labels that do not match it are refused."""
+            convert = _conversion(data, self._sink)
+            if self._stream is not None:
+                self._stream.attach(data if convert is None else convert(data), may_start=True)
 
         # --- samples ---------------------------------------------------------------------------
         def step(self, global_step: int) -> None:
@@ -137,8 +143,7 @@ def recorder_class(gs: Any) -> type[Any]:
             return self._stream.stats if self._stream is not None else {}
 
         def __str__(self) -> str:
-            name = self._sink.filename or getattr(self._sink, "save_to_filename", None) or "no file"
-            return f"{type(self._options).__name__} ({name})"
+            return f"{type(self._options).__name__} ({self._sink.filename or 'no file'})"
 
     return RecdRecorder
 

@@ -67,9 +67,9 @@ class SceneRecording:
 
     def stream(self, data_func: Any, sink: SinkOptions, rate_hz: float) -> Stream:
         """A stream for samples that come at this rate, as Genesis asks for them."""
-        filename = None if sink.filename is None else self.settings.path(sink.filename)
-        sink = dataclasses.replace(sink, filename=filename, hz=rate_hz)
-        return self._recorder.start_recording(data_func, _at_its_place(sink, self.settings))
+        if sink.filename is not None:
+            sink = sink.named(self.settings.path(sink.filename))
+        return self._recorder.start_recording(data_func, dataclasses.replace(sink, hz=rate_hz))
 
     def flush(self, timeout_s: float | None) -> None:
         """What was recorded so far can be read."""
@@ -91,11 +91,3 @@ def close(recorder: Recorder) -> None:
     if not summary.complete:
         text = f"recording in {recorder.directory} is not complete: {summary.reason or 'see its manifest'}"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
-
-
-def _at_its_place(sink: SinkOptions, chosen: Settings) -> SinkOptions:
-    """The plot's video beside the other files."""
-    saved = getattr(sink, "save_to_filename", None)
-    if saved is None:
-        return sink
-    return dataclasses.replace(sink, **{"save_to_filename": chosen.path(saved)})  # type: ignore[arg-type]

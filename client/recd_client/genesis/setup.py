@@ -6,8 +6,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from .. import options as ours
+import recd_client
+
 from ..errors import LibraryError
+from ..options import SinkOptions
 from . import mapping, recording
 from .settings import Settings
 
@@ -53,8 +55,9 @@ def register() -> None:
     from .recorder import recorder_class
 
     recorder = recorder_class(gs)
-    for options in ours.SinkOptions.kinds():
-        gs.recorders.register_recording(options)(recorder)
+    for thing in (getattr(recd_client, name) for name in recd_client.__all__):
+        if isinstance(thing, type) and issubclass(thing, SinkOptions) and thing.kind:
+            gs.recorders.register_recording(thing)(recorder)
 
 
 def configure(**settings: Any) -> None:
