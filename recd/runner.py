@@ -207,7 +207,7 @@ class Runner(ABC):
         return sum(p.samples for p in self.parts.parts.values())
 
     @property
-    def note(self) -> str:
+    def remark(self) -> str:
         """What its user should know although nothing is wrong with it."""
         return ""
 
@@ -238,7 +238,7 @@ class Runner(ABC):
             "kind": self.options.kind,
             "path": str(self.naming.final),
             "state": self.state,
-            "reason": self.reason or self.note,
+            "reason": self.reason or self.remark,
             "samples": self.samples,
         }
 

@@ -281,7 +281,7 @@ class Track:
     @property
     def _note(self) -> str:
         """What a runner has to say although nothing is wrong."""
-        return next((r.note for r in self.runners if r.note), "")
+        return next((r.remark for r in self.runners if r.remark), "")
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""

@@ -39,7 +39,7 @@ class PlotRunner(LogRunner):
             self._keeper = Keeper(options, context.schema, str(context.info["name"]), context.log_directory)
 
     @property
-    def note(self) -> str:
+    def remark(self) -> str:
         """See :class:`~recd.runner.Runner`."""
         return "" if self._keeper is None else self._keeper.note
 
