@@ -101,7 +101,7 @@ class CodecError(RecdError, ValueError):
 
 
 class MissingLibraryError(RecdError, ImportError):
-    """What was asked for needs a library that is not installed where it would run."""
+    """What was asked for needs a library that is missing where it would run, or has a version that is not known."""
 
     code = "missing_library"
 
@@ -178,13 +178,6 @@ class UnsupportedPlatformError(RecdError, OSError):
     """The operating system lacks something that recording needs."""
 
     code = "platform"
-
-
-class LibraryError(RecdError, ImportError):
-    """A library that this part of recd works with is missing, or of a version that is not known to work."""
-
-    code = "library"
-    exit_code = 2
 
 
 class DataLossWarning(UserWarning):

@@ -16,7 +16,15 @@ import pytest
 from genesis_stand_in import make, put
 
 import recd_client
-from recd_client import CSVFile, DataFunctionError, LibraryError, NPZFile, OptionError, SchemaError, VideoFile
+from recd_client import (
+    CSVFile,
+    DataFunctionError,
+    MissingLibraryError,
+    NPZFile,
+    OptionError,
+    SchemaError,
+    VideoFile,
+)
 from recordings import csv_numbers, decoded, npz, read_csv, run_python, stopped, worker_of
 
 
@@ -68,15 +76,15 @@ def scene(gs: ModuleType, adapter: ModuleType, shared_runtime: Path) -> Iterator
 def test_without_genesis_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error is an ImportError, and ends with the command."""
     put(monkeypatch, None)
-    with pytest.raises(LibraryError, match=r"needs Genesis(.|\n)*pip install genesis-world==1\.4\.5"):
+    with pytest.raises(MissingLibraryError, match=r"needs Genesis(.|\n)*pip install genesis-world==1\.4\.5"):
         importlib.import_module("recd_client.genesis")
-    assert issubclass(LibraryError, ImportError)
+    assert issubclass(MissingLibraryError, ImportError)
 
 
 def test_an_unknown_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the version that is there and those that are known."""
     put(monkeypatch, make("2.0.0"))
-    with pytest.raises(LibraryError, match=r"Genesis 2\.0\.0: (.|\n)*0\.4\.5 and 1\.4\.5"):
+    with pytest.raises(MissingLibraryError, match=r"Genesis 2\.0\.0: (.|\n)*0\.4\.5 and 1\.4\.5"):
         importlib.import_module("recd_client.genesis")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import recd_client
 
-from ..errors import LibraryError
+from ..errors import MissingLibraryError
 from ..options import SinkOptions
 from . import mapping, recording
 from .settings import Settings
@@ -27,16 +27,18 @@ def genesis() -> ModuleType:
 
     Raises
     ------
-    LibraryError
+    MissingLibraryError
         It is not installed, cannot be imported, or is of another version.
     """
     try:
         found = import_module("genesis")
     except ImportError as e:
-        raise LibraryError(f"recd_client.genesis needs Genesis, which cannot be imported: {e}", _HOW) from e
+        raise MissingLibraryError(
+            f"recd_client.genesis needs Genesis, which cannot be imported: {e}", _HOW
+        ) from e
     version = str(getattr(found, "__version__", "without a version"))
     if version not in KNOWN:
-        raise LibraryError(
+        raise MissingLibraryError(
             f"Genesis {version}: recd_client.genesis knows {' and '.join(KNOWN)}, whose recorders differ",
             f"{_HOW}, or update recd-client",
         )
@@ -48,7 +50,7 @@ def register() -> None:
 
     Raises
     ------
-    LibraryError
+    MissingLibraryError
         There is no Genesis that is known to work.
     """
     gs = genesis()
@@ -90,7 +92,7 @@ def install(**settings: Any) -> None:
 
     Raises
     ------
-    LibraryError, OptionError
+    MissingLibraryError, OptionError
     """
     gs = genesis()
     if settings:
