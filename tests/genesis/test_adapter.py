@@ -338,6 +338,27 @@ def test_a_manager_that_is_stopped_may_be_stopped_again(scene: Scene) -> None:
     scene.manager.stop()
 
 
+def test_a_program_that_stops_nothing_has_its_files_when_it_ends(
+    shared_runtime: Path, tmp_path: Path
+) -> None:
+    """The interpreter's end stops recorders before Genesis cleans up, and says nothing."""
+    program = f"""
+import atexit, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from genesis_stand_in import make
+sys.modules.update(make())
+manager = sys.modules["genesis"].recorders.RecorderManager(0.01)
+atexit.register(manager.stop)
+atexit.register(manager.step)  # 1.4.5 records once more
+import recd_client.genesis
+manager.add_recorder(lambda: 1.0, recd_client.NPZFile("q.npz"))
+manager.build()
+manager.step()
+"""
+    assert run_python(program, cwd=tmp_path) == ""
+    assert npz(tmp_path / "q.npz")["data"].tolist() == [1.0]
+
+
 def test_torch_tensors_go_straight_into_the_ring(scene: Scene) -> None:
     """A recorder of plain samples calls the stream's own write: nothing stands between."""
     recorder = scene.record(NPZFile("q.npz"))

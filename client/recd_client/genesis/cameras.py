@@ -18,7 +18,7 @@ from ..errors import OutputError
 from ..options import VideoFile
 from ..stream import Stream
 from . import recording
-from .recording import close, open_recorder
+from .recording import close, open_recorder, stop_at_exit
 
 
 def replacements(gs: Any, camera: Any) -> dict[str, Callable[..., Any]]:
@@ -54,6 +54,7 @@ class _Encoder:
         self._session = session
         self._stream = stream
         self._last = last
+        stop_at_exit(self, "close")
 
     def write(self, frame: Any) -> None:
         """The frame is in shared memory, or counted as lost."""

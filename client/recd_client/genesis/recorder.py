@@ -17,7 +17,7 @@ from ..options import CSVFile, SinkOptions, VideoFile
 from ..sample import infer
 from ..stream import Stream
 from . import mapping
-from .recording import SceneRecording, recording_of
+from .recording import SceneRecording, recording_of, stop_at_exit
 
 Convert = Callable[[Any], Any]
 
@@ -48,6 +48,7 @@ def recorder_class(gs: Any) -> type[Any]:
             self._sink = options if self._native else mapping.translate(options, self._rate_hz)
             self._recording: SceneRecording = recording_of(self._manager)
             self._recording.join(self)
+            stop_at_exit(self, "stop")
             self._write = self._first_write
             self._stream: Stream | None = None
             try:

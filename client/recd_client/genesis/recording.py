@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 import warnings
+import weakref
+from contextlib import suppress
 from typing import Any, Final
 
 from ..errors import OptionError
@@ -83,6 +86,22 @@ class SceneRecording:
             self._recorder.reset(envs_idx)
         except OptionError:  # a slice, for example
             self._recorder.mark("genesis.reset", envs_idx=repr(envs_idx)[:256])
+
+
+def stop_at_exit(member: Any, stop: str) -> None:
+    """A method that is called when the interpreter ends, before Genesis' own clean-up asks for samples again.
+
+    That is how Genesis itself ends recordings which a program leaves open: ``atexit`` would be too late.
+    """
+    alive = weakref.ref(member)
+
+    def call() -> None:
+        found = alive()
+        if found is not None:
+            getattr(found, stop)()
+
+    with suppress(AttributeError, RuntimeError):  # a Python without it, or one that is ending already
+        threading._register_atexit(call)  # type: ignore[attr-defined]
 
 
 def close(recorder: Recorder) -> None:
