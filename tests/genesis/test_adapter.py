@@ -231,6 +231,15 @@ def test_wide_integers_become_images_as_in_genesis(
     np.testing.assert_allclose(levels, [0, 50, 100], atol=4)
 
 
+def test_nothing_wraps_in_a_video_of_recds_own_option(scene: Scene) -> None:
+    """There, wide integers are refused, and the message says how to scale them."""
+    scene.record(VideoFile("a.mp4"))
+    scene.manager.build()
+    scene.sample = np.full((32, 32, 3), 300, np.int64)
+    with pytest.raises(SchemaError, match=r"a\.mp4(.|\n)*needs uint8(.|\n)*scale"):
+        scene.manager.step()
+
+
 def test_a_data_func_that_raises_is_named(scene: Scene, tmp_path: Path) -> None:
     """The step raises with the recorder's name and the cause; the recorder goes on."""
     scene.record(NPZFile("q.npz"))

@@ -66,7 +66,7 @@ def recorder_class(gs: Any) -> type[Any]:
 
         def _like(self, data: Any) -> None:
             """The ring is made for samples like this one; labels that do not match it are refused."""
-            convert = _conversion(data, self._sink)
+            convert = _conversion(data, self._sink, self._native)
             if self._stream is not None:
                 self._stream.attach(data if convert is None else convert(data), may_start=True)
 
@@ -92,7 +92,7 @@ def recorder_class(gs: Any) -> type[Any]:
 
         def _first_write(self, data: Any, t: float, step: int | None = None) -> bool:
             """The first sample decides what is done to each, and then goes the way of all."""
-            convert = _conversion(data, self._sink)
+            convert = _conversion(data, self._sink, self._native)
             if convert is not None:
                 data = convert(data)
             stream = self._stream or self._open(
@@ -160,7 +160,7 @@ def _told(error: Exception, recorder: Any) -> RecdError:
 
 
 # --- what Genesis does to samples -----------------------------------------------------------------
-def _conversion(data: Any, sink: SinkOptions) -> Convert | None:
+def _conversion(data: Any, sink: SinkOptions, native: bool) -> Convert | None:
     """What must be done to samples like this one before recd takes them, if anything.
 
     Raises
@@ -170,8 +170,8 @@ def _conversion(data: Any, sink: SinkOptions) -> Convert | None:
     """
     if data is None:
         raise SchemaError("its data_func returned None", "return the sample")
-    if isinstance(sink, VideoFile) and sink.scale is None:
-        return _video_conversion(data)
+    if isinstance(sink, VideoFile):  # recd's own option says by itself what it takes
+        return None if native else _video_conversion(data)
     try:
         infer(data)
     except SchemaError as e:
