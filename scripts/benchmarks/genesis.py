@@ -16,7 +16,7 @@ from .daemon import Bench
 from .results import Bar, Table
 
 _INTERPRETER: Final = "RECD_GENESIS_1_4_5"
-_PROGRAM: Final = Path(__file__).with_name("genesis_program.py")
+_PROGRAM: Final = Path(__file__).parent / "programs" / "genesis_steps.py"
 _LABELS: Final = {
     "csv": f"CSV of {50} floats",
     "npz": f"NPZ of {50} floats",

@@ -26,23 +26,21 @@ PROGRAM = Path(__file__).with_name("scene_program.py")
 #: A bound for tests that hang: the first run on a machine compiles Genesis' kernels for minutes.
 PATIENCE_S = 900.0
 
-each = pytest.mark.parametrize(
-    "outputs",
-    [pytest.param(v, marks=pytest.mark.requires(f"genesis-{v}")) for v in VERSIONS],
-    indirect=True,
-)
+_PARAMETERS = [pytest.param(v, marks=pytest.mark.requires(f"genesis-{v}")) for v in VERSIONS]
+each = pytest.mark.parametrize("outputs", _PARAMETERS, indirect=True)
+each_version = pytest.mark.parametrize("version", _PARAMETERS)
 
 
-def run_genesis(version: str, runtime: Path, *arguments: object) -> int:
-    """Run the scene program in the environment of that version; its exit code."""
+def run_genesis(version: str, runtime: Path, *arguments: object, program: Path = PROGRAM) -> int:
+    """Run the scene program, or another, in the environment of that version; its exit code."""
     interpreter = os.environ[f"RECD_GENESIS_{version.replace('.', '_')}"]
     assert os.environ["RECD_RUNTIME_DIR"] == str(runtime)
     done = subprocess.run(
-        [interpreter, str(PROGRAM), *map(str, arguments)],
+        [interpreter, str(program), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'client'}:{ROOT}", "PYOPENGL_PLATFORM": "egl"},
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
-    assert done.returncode <= 0, done.stderr[-4000:]
+    assert done.returncode <= 0, (done.stdout + done.stderr)[-4000:]  # Genesis logs errors to stdout
     return done.returncode
 
 
@@ -209,9 +207,7 @@ def test_our_save_on_reset_works_in_both_versions(outputs: Outputs) -> None:
 # --- killed ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "version", [pytest.param(v, marks=pytest.mark.requires(f"genesis-{v}")) for v in VERSIONS]
-)
+@each_version
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_what_was_recorded_survives_the_simulation(
     version: str, number: signal.Signals, runtime: Path, tmp_path: Path
@@ -229,3 +225,19 @@ def test_what_was_recorded_survives_the_simulation(
     films = [tmp_path / "moving.mp4", tmp_path / "plot.mp4", *tmp_path.rglob("camera*.mp4")]
     assert len(films) == 3
     assert [len(decoded(film)) for film in films] == [100] * len(films)
+
+
+# --- the example ----------------------------------------------------------------------------------
+
+
+@each_version
+def test_the_example_records_the_fall(version: str, runtime: Path, tmp_path: Path) -> None:
+    """It runs as it stands: the box falls in the CSV, and the camera has a frame for every other step."""
+    example = ROOT / "examples" / "genesis_box.py"
+    assert run_genesis(version, runtime, "--steps", 20, "--dir", tmp_path, program=example) == 0
+    header, _ = read_csv(tmp_path / "box.csv")
+    assert header == ["timestamp", *(f"{name}_{i}" for name in ("pos", "vel") for i in range(3))]
+    heights = csv_numbers(tmp_path / "box.csv")[:, 3]
+    assert (heights[1:] < heights[:-1]).all()
+    assert npz(tmp_path / "quat.npz")["data"].shape[1] == 4
+    assert len(decoded(tmp_path / "camera.mp4")) == 10

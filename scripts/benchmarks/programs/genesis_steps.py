@@ -1,4 +1,4 @@
-"""Run by an interpreter that has Genesis 1.4.5: ``genesis_program.py DIRECTORY STEPS PACED_STEPS CAMERA_STEPS``.
+"""Run by an interpreter that has Genesis 1.4.5: ``genesis_steps.py DIRECTORY STEPS PACED_STEPS CAMERA_STEPS``.
 
 The same scene, a box over a plane, once for each way of recording; their steps are timed in turns, block by
 block. Prints one JSON object: by subject and way, microseconds of every step.
