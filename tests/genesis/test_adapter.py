@@ -353,6 +353,7 @@ def test_a_program_that_stops_nothing_has_its_files_when_it_ends(
     """The interpreter's end stops recorders before Genesis cleans up, and says nothing."""
     program = f"""
 import atexit, sys
+sys.stderr = sys.stdout
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from genesis_stand_in import make
 sys.modules.update(make())
