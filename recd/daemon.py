@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 from . import paths
+from .guests import consent
 from .limits import Limits, raise_descriptors
 from .notify import Notifier
 from .supervisor import Supervisor
@@ -27,7 +28,7 @@ def _taken(lock: int) -> bool:
     return True
 
 
-def run(*, ready_fd: int | None) -> int:
+def run(*, ready_fd: int | None, allow_code: bool = False) -> int:
     """Be the daemon of this runtime directory until stopped; the foreground body of ``recd start``.
 
     Writes ``ready`` to ``ready_fd`` once the socket answers, or ``running <pid>`` when another daemon
@@ -61,6 +62,7 @@ def run(*, ready_fd: int | None) -> int:
         force=True,
     )
     os.environ["RECD_RUNTIME_DIR"] = str(runtime)
+    consent.give(allow_code)
     os.environ["RECD_SERVICE"] = "1" if notifier else ""  # who replaces a dead supervisor, see recd.link
     # Workers move bytes; a pool of BLAS threads per worker would only cost memory and wake-ups.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):

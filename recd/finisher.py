@@ -53,7 +53,7 @@ class Finisher:
     """
 
     def __init__(self, wake: Callable[[], object]) -> None:
-        self._wake = wake
+        self.wake = wake
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._current: Job | None = None
@@ -75,7 +75,7 @@ class Finisher:
                 return
             job.run()
             self._current = None
-            self._wake()
+            self.wake()
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what runs and what waits, and end the thread; a later worker does it again."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from recd_client.errors import SchemaError
-from recd_client.options import Plot, SinkOptions, VideoFile
+from recd_client.options import CustomSink, Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 from recd_client.settings import DEFAULT_FPS
 
@@ -22,6 +22,8 @@ def check(option: SinkOptions, schema: Schema, stream: str) -> None:
     RecdError
         It cannot; says why.
     """
+    if isinstance(option, CustomSink):
+        return  # whether it may run is another question, see recd.guests.admission
     if isinstance(option, Plot):
         plots.check_libraries(option)
     if not isinstance(option, VideoFile):

@@ -20,6 +20,8 @@ from typing import Any, Final
 from recd_client.control import LENGTH, MAX_MESSAGE_BYTES, Caller, decode, encode
 from recd_client.errors import RecdError
 
+from .guests import consent
+
 _RETRY_S: Final = 0.2
 _START_AFTER_S: Final = 0.6
 #: Where a service manager replaces a dead supervisor; one that a worker starts would be in its way.
@@ -185,7 +187,7 @@ class Link:
             if overdue and self._starter is None and self._path.parent.is_dir():
                 log.warning("starting a new supervisor")
                 self._starter = subprocess.Popen(
-                    [sys.executable, "-m", "recd", "start"],
+                    [sys.executable, "-m", "recd", "start", *(["--allow-code"] if consent.given() else [])],
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, "RECD_RUNTIME_DIR": str(self._path.parent)},
                     start_new_session=True,

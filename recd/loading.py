@@ -10,7 +10,7 @@ from typing import Any
 
 from recd_client import process, shm
 from recd_client.errors import RingDamagedError
-from recd_client.options import Plot, SinkOptions, VideoFile
+from recd_client.options import CustomSink, Plot, SinkOptions, VideoFile
 from recd_client.schema import Schema
 
 from . import sinks
@@ -97,6 +97,8 @@ class Loader:
             session["overwrite"] == "replace",
             self._rules.durability != "process",
             spec["boot_id"] != process.boot_id().hex(),
+            self._finisher.wake,
+            self._store.directory,
         )
 
     def _runners(self, context: SinkContext, spec: dict[str, Any], live: bool) -> list[Runner]:
@@ -108,14 +110,19 @@ class Loader:
                 from .frames import VideoRunner
 
                 out.append(VideoRunner(context, i, options, final))
-                continue
-            sink = sinks.make_sink(options, context.schema, context.info)
-            if isinstance(options, Plot):
+            elif isinstance(options, CustomSink):
+                from .guests.custom import CustomRunner
+
+                allowed = self._store.allows_code
+                out.append(CustomRunner(context, i, options, final, allowed=allowed))
+            elif isinstance(options, Plot):
                 from .plots.runner import PlotRunner
 
                 own = replace(context, finisher=self._painter)
+                sink = sinks.make_sink(options, context.schema, context.info)
                 out.append(PlotRunner(own, i, options, final, sink, live=live))
             else:
+                sink = sinks.make_sink(options, context.schema, context.info)
                 out.append(LogRunner(context, i, options, final, sink))
         return out
 

@@ -62,6 +62,7 @@ def stream_result(track: Track) -> dict[str, Any]:
         "stalls": stalls(track),
         "marks": journal.marks(events),
         "files": [f for r in track.runners for f in r.files()],
+        "sinks": [{k: v for k, v in r.status().items() if k != "pid"} for r in track.runners],
     }  # fmt: skip
 
 
@@ -194,7 +195,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
         for mark in result.pop("marks", []):
             # The same mark stands in every ring; streams that began later have fewer.
             marks.setdefault((mark["mono_ns"], mark["label"]), mark)
-        for file in result.get("files", []):
+        for file in (*result.get("files", []), *result.get("sinks", [])):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
     complete = all(s.get("complete") for s in streams.values())

@@ -103,7 +103,7 @@ class Requests:
             self._worker.load(spec)
         elif spec["group"] != self._worker.group:  # the client must find it although that worker only starts
             shm.Doorbell(spec["doorbell"], create=True).close()
-        options = map(SinkOptions.from_json, spec["sinks"])
+        options = [SinkOptions.from_json(sink) for sink in spec["sinks"]]
         files = [f for f, option in zip(spec["finals"], options, strict=True) if option.suffixes]
         return {**{k: spec[k] for k in ("ring", "doorbell", "group")}, "files": files}
 
@@ -136,7 +136,7 @@ class Requests:
         self._pending.append(
             Pending(
                 request,
-                lambda: {"done": True} if runner.over or runner.position >= position else None,
+                lambda: {"done": True} if runner.has(position) else None,
             )
         )
 

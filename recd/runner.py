@@ -52,6 +52,10 @@ class SinkContext:
         Whether no checkpoint may tell of what a loss of power could take back.
     rebooted : bool
         Whether power may have failed since the files were written.
+    wake : callable
+        From any thread: makes the worker look at once.
+    run_directory : Path
+        The recording's.
     """
 
     directory: Path
@@ -62,6 +66,8 @@ class SinkContext:
     replace: bool
     durable: bool = False
     rebooted: bool = False
+    wake: Callable[[], object] = lambda: None
+    run_directory: Path = Path()
 
     @property
     def log_directory(self) -> Path:
@@ -185,6 +191,14 @@ class Runner(ABC):
             That could not be written down.
         """
 
+    def has(self, position: int) -> bool:
+        """Whether what stands before this position has been taken, for whoever waits for that."""
+        return self.over or self.position >= position
+
+    def shows(self, position: int) -> bool:
+        """Whether it can be read in a file that grows, or ``flush`` does not wait for that."""
+        return self.has(position)
+
     def waits_for(self) -> int:
         """Descriptor that must become writable before there is more to do; -1 if there is none."""
         return -1
@@ -207,9 +221,19 @@ class Runner(ABC):
         return sum(p.samples for p in self.parts.parts.values())
 
     @property
-    def remark(self) -> str:
-        """What its user should know although nothing is wrong with it."""
-        return ""
+    def label(self) -> str:
+        """What it is called, for people."""
+        return self.naming.final.name
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """State and reason, as they are told."""
+        return self.state, self.reason
+
+    @property
+    def word(self) -> str:
+        """For the client's ``stats``, where there is little room: what is wrong with this file alone."""
+        return f"{self.label:.30} failed, see: recd status" if self.state == "failed" else ""
 
     @property
     def over(self) -> bool:
@@ -237,8 +261,8 @@ class Runner(ABC):
         return {
             "kind": self.options.kind,
             "path": str(self.naming.final),
-            "state": self.state,
-            "reason": self.reason or self.remark,
+            "state": self.standing[0],
+            "reason": self.standing[1],
             "samples": self.samples,
         }
 

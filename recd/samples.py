@@ -264,11 +264,16 @@ class LogRunner(Runner):
 
     def _event(self, event: Event, behind: int) -> None:
         label = event.data.get("label")
-        if label == RESET and self.options.new_part_on_reset and event.data["fields"].get("envs_idx") is None:
+        if self._rolls_at(event):
             if self.part.samples:
                 self._roll()
         elif label == DISCARD:
             self._discard(behind)
+
+    def _rolls_at(self, event: Event) -> bool:
+        """Whether a part ends here, if it has begun."""
+        whole = event.data.get("label") == RESET and event.data["fields"].get("envs_idx") is None
+        return whole and self.options.new_part_on_reset
 
     def _discard(self, behind: int) -> None:
         """Drop the running part; the next one takes its number."""

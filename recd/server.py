@@ -15,6 +15,7 @@ from recd_client import control
 from recd_client.errors import LimitError, ProtocolError, RecdError, VersionMismatchError, to_wire
 
 from . import __version__
+from .guests import consent
 from .limits import Limits
 
 _PEER: Final = struct.Struct("3i")
@@ -174,6 +175,7 @@ class Server:
                 "version": __version__,
                 "pid": os.getpid(),
                 "runtime_dir": str(self._path.parent),
+                "allow_code": consent.given(),
             }
         )
         return True

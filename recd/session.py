@@ -30,12 +30,13 @@ from recd_client.errors import (
     SharedMemoryFullError,
     StreamExistsError,
 )
-from recd_client.options import SinkOptions, VideoFile
+from recd_client.options import CustomSink, SinkOptions, VideoFile
 from recd_client.process import boot_id
 from recd_client.schema import Schema
 
 from . import fit, places
 from .durable import make_directories, sync_directory
+from .guests import admission
 from .limits import Limits, check_descriptors, stream_descriptors
 from .registry import MAIN_GROUP
 
@@ -175,6 +176,11 @@ class SessionStore:
             ) from None
 
     @property
+    def allows_code(self) -> bool:
+        """Whether its recorder allows users' code to travel."""
+        return self.spec.get("allow_code") is True
+
+    @property
     def closing(self) -> bool:
         """Whether the client has closed its recorder, and may live on."""
         return (self.path / "closing").exists()
@@ -284,6 +290,8 @@ class SessionStore:
                 )
             taken.add(str(naming.final))
             fit.check(option, schema, name)
+            if isinstance(option, CustomSink):
+                admission.check(option, session_allows=self.allows_code)
         group = f"video-{name}" if any(isinstance(o, VideoFile) for o in options) else MAIN_GROUP
         spec: dict[str, Any] = {
             "stream": name,

@@ -30,6 +30,7 @@ from recd_client.errors import (
 
 from . import __version__, index
 from .adoption import Adoption
+from .guests import consent
 from .limits import SESSION_DESCRIPTORS, Limits, check_descriptors
 from .notify import Notifier
 from .nursery import Nursery
@@ -156,7 +157,7 @@ class Supervisor:
         ticks = process.start_ticks(connection.pid)
         spec = {
             **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
-                                           "code", "clocks", "cwd")},
+                                           "allow_code", "code", "clocks", "cwd")},
             "session": session_id,
             "name": name,
             "client_pid": connection.pid,
@@ -171,7 +172,7 @@ class Supervisor:
         session.opened = asyncio.get_running_loop().create_future()
         self.nursery.start(session, session.group(MAIN_GROUP), spec)
         await session.opened
-        return {"session": session_id, "directory": str(directory)}
+        return {"session": session_id, "directory": str(directory), "allow_code": consent.given()}
 
     async def _resume(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session_id = str(request["session"])
@@ -273,6 +274,7 @@ class Supervisor:
                 "runtime_dir": str(self.runtime),
                 "started_unix_s": self.started_unix_s,
                 "limits": asdict(self.limits),
+                "allow_code": consent.given(),
             },
             "sessions": [*sessions, *self.adoption.status()],
         }

@@ -96,7 +96,7 @@ class Track:
         #: Somebody waits for what is before this position.
         self.flush_to = 0
         self._retry_at_ns = 0
-        self._noted = ""
+        self._word = ""
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -240,6 +240,7 @@ class Track:
             self.state, self.reason = "recording", ""
             ring.set_word("consumer_state", layout.CONSUMER_RUNNING)
             ring.set_error("")
+            self._word = ""
 
     # --- log -> journal and sinks ------------------------------------------------------------------
     def work(self, between: Callable[[], object]) -> bool:
@@ -269,19 +270,16 @@ class Track:
             return False
 
     def _pass_on_failure(self) -> None:
-        """Leave word of a file that was given up, for the client's ``stats``; the others go on."""
+        """Leave word of a file that was given up, or hangs, for the client's ``stats``; the others go on."""
+        if self.ring is None or self.state != "recording":
+            return
         failed = [r for r in self.runners if r.state == "failed"]
-        if failed and self.ring is not None and self.state == "recording":
-            self.ring.set_error(f"{failed[0].naming.final.name:.30} failed, see: recd status")
+        word = next((w for r in [*failed, *self.runners] if (w := r.word)), "")
+        if word != self._word:
+            self._word = word
+            self.ring.set_error(word)
+        if failed:
             self.ring.set_word("consumer_state", layout.CONSUMER_FAILED)
-        elif self._note != self._noted and self.ring is not None and self.state == "recording":
-            self._noted = self._note
-            self.ring.set_error(self._noted)
-
-    @property
-    def _note(self) -> str:
-        """What a runner has to say although nothing is wrong."""
-        return next((r.remark for r in self.runners if r.remark), "")
 
     def _advance_journal(self) -> bool:
         """Count what is new in the log."""
@@ -336,7 +334,7 @@ class Track:
 
     def safe(self, position: int) -> bool:
         """Whether everything before ``position`` survives any process, and can be read in files that grow."""
-        return self.end >= position and all(r.position >= position for r in self.runners if not r.over)
+        return self.end >= position and all(r.shows(position) for r in self.runners)
 
     def sync(self) -> bool:
         """Make the log durable as it is now; whether that worked."""
@@ -427,11 +425,11 @@ class Track:
         counters = self.counters()
         ring = self.ring
         gone = sum(counters["lost"].values())
-        troubled = [r for r in self.runners if r.state in ("stalled", "failed")]
+        troubled = [r.standing for r in self.runners if r.standing[0] in ("stalled", "failed")]
         state, reason = self.state, self.reason
         if state == "recording" and troubled:
-            state, reason = troubled[0].state, troubled[0].reason
-        reason = reason or self._note
+            state, reason = troubled[0]
+        reason = reason or next((r.standing[1] for r in self.runners if r.standing[1]), "")
         return {
             "stream": self.name,
             "state": state,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .errors import (
         ClosedError,
         CodecError,
+        CodeNotAllowedError,
+        CustomSinkError,
         DaemonNotRunningError,
         DaemonStartError,
         DataFunctionError,
@@ -44,9 +46,21 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from .native import BACKEND
-    from .options import CSVFile, HDF5File, NPZFile, NullSink, Ragged, SinkOptions, Split, VideoFile
+    from .options import (
+        CSVFile,
+        CustomSink,
+        HDF5File,
+        NPZFile,
+        NullSink,
+        Ragged,
+        SinkOptions,
+        Split,
+        VideoFile,
+    )
     from .plot_options import MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, PyQtLinePlot
     from .recorder import Recorder
+    from .schema import Schema
+    from .sink import Sink
     from .stream import Stream
     from .summary import StreamSummary, Summary
 
@@ -54,7 +68,10 @@ __all__ = [
     "BACKEND",
     "CSVFile",
     "ClosedError",
+    "CodeNotAllowedError",
     "CodecError",
+    "CustomSink",
+    "CustomSinkError",
     "DaemonNotRunningError",
     "DaemonStartError",
     "DataFunctionError",
@@ -80,8 +97,10 @@ __all__ = [
     "RecordTooLargeError",
     "Recorder",
     "ReentrantWriteError",
+    "Schema",
     "SchemaError",
     "SharedMemoryFullError",
+    "Sink",
     "SinkOptions",
     "Split",
     "Stream",
@@ -99,9 +118,21 @@ __all__ = [
 #: which a cold recorder waits, has no use for numpy.
 _HOMES = {
     "native": ("BACKEND",),
-    "options": ("CSVFile", "HDF5File", "NPZFile", "NullSink", "Ragged", "SinkOptions", "Split", "VideoFile"),
+    "options": (
+        "CSVFile",
+        "CustomSink",
+        "HDF5File",
+        "NPZFile",
+        "NullSink",
+        "Ragged",
+        "SinkOptions",
+        "Split",
+        "VideoFile",
+    ),
     "plot_options": ("MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "PyQtLinePlot"),
     "recorder": ("Recorder",),
+    "schema": ("Schema",),
+    "sink": ("Sink",),
     "stream": ("Stream",),
     "summary": ("StreamSummary", "Summary"),
 }

@@ -100,6 +100,18 @@ class CodecError(RecdError, ValueError):
     code = "codec"
 
 
+class CodeNotAllowedError(RecdError, PermissionError):
+    """A sink's code would have to travel, and the recorder or the daemon does not allow that."""
+
+    code = "code_not_allowed"
+
+
+class CustomSinkError(RecdError):
+    """A user's recorder raised, died, or did not answer; only its own output suffers from it."""
+
+    code = "custom_sink"
+
+
 class MissingLibraryError(RecdError, ImportError):
     """What was asked for needs a library that is missing where it would run, or has a version that is not known."""
 

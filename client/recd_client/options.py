@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from . import checks
+from .custom_sink import CustomSink
 from .plot_options import LinePlot, MPLImagePlot, MPLLinePlot, MPLVectorFieldPlot, Plot, PyQtLinePlot
 from .schema import Ragged
 from .sink_options import DEFAULT_WAIT_S, SinkOptions, Split, require_filename
 from .video_options import CODECS, PIXEL_FORMATS, VideoFile, as_frame_rate, checked_fps
 
 __all__ = [
-    "CODECS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "CSVFile", "HDF5File", "LinePlot", "MPLImagePlot",
-    "MPLLinePlot", "MPLVectorFieldPlot", "NPZFile", "NullSink", "Plot", "PyQtLinePlot", "Ragged",
-    "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
+    "CODECS", "DEFAULT_WAIT_S", "PIXEL_FORMATS", "CSVFile", "CustomSink", "HDF5File", "LinePlot",
+    "MPLImagePlot", "MPLLinePlot", "MPLVectorFieldPlot", "NPZFile", "NullSink", "Plot", "PyQtLinePlot",
+    "Ragged", "SinkOptions", "Split", "VideoFile", "as_frame_rate", "checked_fps",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from .options import SinkOptions
 from .plain import indices
 from .pull import ON_ERROR, Pull, Schedule, paced
 from .session import MARK_DISCARD, MARK_RESET, Session, checked_mark
-from .settings import StreamSettings, pull_settings, stream_settings
+from .settings import StreamSettings, check_code, pull_settings, stream_settings
 from .stream import Stream
 from .summary import Summary, make_summary, warn_of_losses
 
@@ -52,6 +52,9 @@ class Recorder:
         power loss, once its memory is used again.
     spool_limit : int or str, optional
         Disk that unfinished samples may use (``"10GB"``); default: the daemon's.
+    allow_code : bool
+        Let the code of a :class:`CustomSink` travel that stands in no module. The daemon must allow that too:
+        ``recd start --allow-code``.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class Recorder:
         metadata: Mapping[str, Any] | None = None,
         durability: str = "process",
         spool_limit: int | str | None = None,
+        allow_code: bool = False,
     ) -> None:
         # Here, so that importing the package stays quick: sockets, shared memory, paths.
         from pathlib import Path
@@ -101,12 +105,14 @@ class Recorder:
             "durability": checks.one_of("durability", durability, _DURABILITY),
             "overwrite": checks.one_of("overwrite", overwrite, _OVERWRITE),
             "spool_limit_bytes": _checked_size("spool_limit", spool_limit),
+            "allow_code": checks.flag("allow_code", allow_code),
             "code": origin.describe_code(),
             "clocks": {"wall_ns": clock.opened_wall_ns, "mono_ns": clock.opened_ns},
         }
         connection = Connection(process.socket_path(), autostart=checks.flag("autostart", autostart))
         reply = connection.open(**request)
         self._session = Session(connection, clock, Path(reply["directory"]), overwrite)
+        self._code_allowed = allow_code, bool(reply.get("allow_code", True))
         self._schedule = Schedule()
         self._close_lock = threading.RLock()
         self._summary: Summary | None = None
@@ -183,6 +189,7 @@ class Recorder:
         session = self._session
         session.check_usable(f"recorder {self.name!r}")
         checks.plain_name("stream name", name)
+        check_code(name, settings.sinks, *self._code_allowed)
         with session.lock:
             if name in session.streams:
                 raise StreamExistsError(f"stream {name!r} exists in this recording", "choose another name")

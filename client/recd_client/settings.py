@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import checks, layout
-from .errors import OptionError, SchemaError
-from .options import DEFAULT_WAIT_S, NPZFile, Plot, SinkOptions, VideoFile
+from .errors import CodeNotAllowedError, OptionError, SchemaError
+from .options import DEFAULT_WAIT_S, CustomSink, NPZFile, Plot, SinkOptions, VideoFile
 from .schema import Schema
 
 DEFAULT_FPS: Final = 30
@@ -119,7 +119,7 @@ def checked_sinks(sinks: Sequence[Any]) -> tuple[SinkOptions, ...]:
     for sink in sinks:
         if not isinstance(sink, SinkOptions):
             raise OptionError(
-                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile, a plot or NullSink",
+                f"sink {sink!r:.60}: expected CSVFile, NPZFile, HDF5File, VideoFile, a plot, CustomSink or NullSink",
                 'write for example NPZFile("state.npz")',
             )
         if isinstance(sink, Plot) and not sink.show_window and sink.filename is None:
@@ -130,6 +130,24 @@ def checked_sinks(sinks: Sequence[Any]) -> tuple[SinkOptions, ...]:
                 stacklevel=4,
             )
     return tuple(sinks)
+
+
+def check_code(name: str, sinks: Sequence[SinkOptions], recorder_allows: bool, daemon_allows: bool) -> None:
+    """Raise if a sink's code would have to travel and may not; the daemon sees to that as well."""
+    for sink in sinks:
+        if not isinstance(sink, CustomSink) or not sink.code:
+            continue
+        where = f"stream {name!r}: the code of {sink.name} stands in no module"
+        if not recorder_allows:
+            raise CodeNotAllowedError(
+                f"{where}, and this recorder does not let code travel",
+                "put it into a module, or pass allow_code=True to Recorder (and: recd restart --allow-code)",
+            )
+        if not daemon_allows:
+            raise CodeNotAllowedError(
+                f"{where}, and the daemon does not run code that travels",
+                "put it into a module, or: recd restart --allow-code",
+            )
 
 
 def renamed(name: str, sinks: Sequence[SinkOptions], filename: Any) -> SinkOptions:

@@ -181,9 +181,13 @@ class SinkOptions:
         if cls is None:
             raise OptionError(f"sink kind {kind!r}: expected one of {sorted(_KINDS)}", "update recd")
         try:
-            return cls(**{k: v for k, v in data.items() if k != "kind"})
+            return cls._from_json({k: v for k, v in data.items() if k != "kind"})
         except TypeError as e:  # an unknown or missing argument
             raise OptionError(f"options of {kind!r}: {e}", "update recd and recd-client alike") from None
+
+    @classmethod
+    def _from_json(cls, data: dict[str, Any]) -> SinkOptions:
+        return cls(**data)
 
 
 def _plain(value: Any) -> Any:

@@ -28,6 +28,12 @@ json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
 )
 
+allow_code_option: Callable[[Any], Any] = click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Run code of users' recorders that recordings with allow_code=True bring along.",
+)
+
 
 # --- the daemon -----------------------------------------------------------------------------------
 

@@ -66,17 +66,18 @@ def wants_path() -> Path:
     return unit_dir() / "default.target.wants" / UNIT
 
 
-def unit_text(environ: Mapping[str, str], *, enabled_linger: bool) -> str:
+def unit_text(environ: Mapping[str, str], *, enabled_linger: bool, allow_code: bool = False) -> str:
     """What the unit says, for this interpreter and the settings in ``environ``."""
     carried = {k: v for k, v in environ.items() if v and (k in _CARRIED or k.startswith("RECD_MAX_"))}
     if "PYTHONPATH" in carried:
         entries = carried["PYTHONPATH"].split(os.pathsep)
         carried["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in entries)
     carried["RECD_RUNTIME_DIR"] = str(runtime_dir())
+    command = [sys.executable, "-m", "recd", "start", "--foreground"]
     return _TEMPLATE.format(
         unit=UNIT,
         mark=LINGER_MARK + "\n" if enabled_linger else "",
-        command=_words([sys.executable, "-m", "recd", "start", "--foreground"], dollar="$$"),
+        command=_words([*command, *(["--allow-code"] if allow_code else [])], dollar="$$"),
         environment="\n".join(f"Environment={_words([f'{k}={v}'])}" for k, v in sorted(carried.items())),
         watchdog_s=WATCHDOG_S,
         stop_s=STOP_TIMEOUT_S,

@@ -11,7 +11,8 @@ import click
 
 from recd_client.errors import OutputError, RecdError
 
-from ._common import console, count, json_option, line, losses, print_json, size
+from ..guests import consent
+from ._common import allow_code_option, console, count, json_option, line, losses, print_json, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +29,9 @@ FAILED_EXIT_CODE: Final = 1
 )
 @click.argument("directory", type=click.Path(path_type=Path), required=False)
 @click.option("--dry-run", is_flag=True, help="Only say what is there.")
+@allow_code_option
 @json_option
-def command(directory: Path | None, dry_run: bool, as_json: bool) -> int:
+def command(directory: Path | None, dry_run: bool, allow_code: bool, as_json: bool) -> int:
     """Finish every file of interrupted recordings, from their logs and what is left of their rings.
 
     DIRECTORY is searched with all below it; without it, every recording that this user's index knows.
@@ -42,6 +44,7 @@ def command(directory: Path | None, dry_run: bool, as_json: bool) -> int:
     """
     from .. import recovery
 
+    consent.give(allow_code)
     if directory is not None and not directory.is_dir():
         raise OutputError(
             f"{directory} {'is no directory' if directory.exists() else 'does not exist'}",

@@ -13,7 +13,7 @@ import click
 
 from recd_client.errors import OutputError, UnsupportedPlatformError
 
-from ._common import console, daemon_pid, json_option, line, print_json
+from ._common import allow_code_option, console, daemon_pid, json_option, line, print_json
 from ._unit import LINGER_MARK, UNIT, unit_path, unit_text, wants_path
 
 _TIMEOUT_S: Final = 90.0
@@ -39,8 +39,9 @@ def command() -> None:
 @click.option(
     "--no-linger", is_flag=True, help="Leave lingering as it is: the service ends with your last session."
 )
+@allow_code_option
 @json_option
-def install(no_linger: bool, as_json: bool) -> int:
+def install(no_linger: bool, allow_code: bool, as_json: bool) -> int:
     """Install the service, enable it and start it; doing it again brings it up to date.
 
     Switches lingering on, because systemd-logind otherwise ends the service at your last logout and
@@ -52,11 +53,11 @@ def install(no_linger: bool, as_json: bool) -> int:
     old = _read(path)
     lingers = _lingers()
     wanted = not lingers and not no_linger
-    text = unit_text(os.environ, enabled_linger=wanted or LINGER_MARK in old)
+    text = unit_text(os.environ, enabled_linger=wanted or LINGER_MARK in old, allow_code=allow_code)
     outside = daemon_pid() if not _properties().get("MainPID", "0").strip("0") else None
     problem = _enable_linger() if wanted else ""
     if problem:
-        text = unit_text(os.environ, enabled_linger=LINGER_MARK in old)
+        text = unit_text(os.environ, enabled_linger=LINGER_MARK in old, allow_code=allow_code)
     was_active = _properties().get("ActiveState") == "active"
     if text != old:
         _write(path, text)

@@ -14,11 +14,11 @@ from typing import Final
 
 import click
 
-from recd_client.errors import DaemonStartError, UnsupportedPlatformError
+from recd_client.errors import CodeNotAllowedError, DaemonStartError, UnsupportedPlatformError
 
 from .. import index
 from ..paths import ensure_runtime_dir, log_path, runtime_dir, socket_path
-from ._common import count, daemon_pid, json_option, print_json, wait_gone
+from ._common import allow_code_option, connect, count, daemon_pid, json_option, print_json, wait_gone
 
 #: Long, because interpreters on network file systems take their time; what goes wrong is seen at once.
 START_TIMEOUT_S: Final = 60.0
@@ -49,20 +49,23 @@ class Started:
     short_help="Start the daemon, or say that it runs.",
 )
 @click.option("--foreground", is_flag=True, help="Run the daemon itself here, for a service manager.")
+@allow_code_option
 @click.option(
     "--ready-fd", type=click.IntRange(min=0), hidden=True, help="Descriptor that hears of readiness."
 )
 @json_option
-def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
+def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: bool) -> int:
     """Start the daemon and return when it is ready.
 
     If it runs already, that is the answer. Recorders start it by themselves; use this to start it
     beforehand, or under a service manager.
     """
     if foreground:
-        return _run_here(ready_fd)
+        return _run_here(ready_fd, allow_code)
     waiting = [] if as_json else _interrupted()
-    started = start_daemon()
+    started = start_daemon(allow_code=allow_code)
+    if allow_code and started.already:
+        _check_allows(started.pid)
     if as_json:
         print_json(started_json(started))
         return 0
@@ -70,6 +73,17 @@ def command(foreground: bool, ready_fd: int | None, as_json: bool) -> int:
     if waiting and not started.already:
         click.echo(f"it goes on with {count(len(waiting), 'interrupted recording')}: recd status")
     return 0
+
+
+def _check_allows(pid: int) -> None:
+    """Raise if the daemon that runs was started without that consent."""
+    caller = connect()
+    caller.close()
+    if not caller.server.get("allow_code"):
+        raise CodeNotAllowedError(
+            f"recd is already running, pid {pid}, and does not allow code to travel",
+            "recd restart --allow-code",
+        )
 
 
 def _interrupted() -> list[str]:
@@ -97,7 +111,7 @@ def started_json(started: Started) -> dict[str, object]:
     }
 
 
-def _run_here(ready_fd: int | None) -> int:
+def _run_here(ready_fd: int | None, allow_code: bool) -> int:
     """Be the daemon until it stops; its exit code."""
     ensure_runtime_dir()
     if ready_fd is None and "NOTIFY_SOCKET" not in os.environ and (pid := daemon_pid()) is not None:
@@ -105,10 +119,10 @@ def _run_here(ready_fd: int | None) -> int:
         return 0
     from ..daemon import run
 
-    return run(ready_fd=ready_fd)
+    return run(ready_fd=ready_fd, allow_code=allow_code)
 
 
-def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
+def start_daemon(timeout_s: float = START_TIMEOUT_S, *, allow_code: bool = False) -> Started:
     """The daemon that answers, started if need be; any number of callers at once get the same one.
 
     Raises
@@ -126,7 +140,7 @@ def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
         pid = daemon_pid()
         if pid is not None:
             return Started(pid, already=True)
-        pid, other = _spawn(deadline)
+        pid, other = _spawn(deadline, allow_code)
         if not other:
             return Started(pid, already=False)
         # Another daemon holds the lock: it will answer soon, or is on its way out and makes room.
@@ -138,13 +152,14 @@ def start_daemon(timeout_s: float = START_TIMEOUT_S) -> Started:
                 )
 
 
-def _spawn(deadline: float) -> tuple[int, bool]:
+def _spawn(deadline: float, allow_code: bool) -> tuple[int, bool]:
     """Start a daemon and wait for its word: its pid, or that of another that has the lock, and True."""
     log, begin = _open_log()
     reader, writer = os.pipe()
+    consent = ["--allow-code"] if allow_code else []
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "recd", "start", "--foreground", "--ready-fd", str(writer)],
+            [sys.executable, "-m", "recd", "start", "--foreground", *consent, "--ready-fd", str(writer)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

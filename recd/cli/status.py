@@ -36,7 +36,9 @@ _ADVICE: Final = {
     "stalled": "remove the cause; recording then goes on by itself, and what is lost meanwhile is counted",
     "client died, finishing": "nothing to do: its files are being finished",
 }
+_AGAIN: Final = "correct it; its log is kept, and once the recording has ended: recd recover tries again"
 _LOSS_ADVICE: Final = 'give the stream more buffer_bytes or a lower hz, or overflow="block"; gaps: recd info'
+_Complaint = tuple[str, str, str]
 
 
 @click.command(epilog="Example: recd status --json", short_help="Show what is recorded right now.")
@@ -72,8 +74,10 @@ def _show(daemon: dict[str, Any], sessions: list[dict[str, Any]]) -> None:
     wrong = list(_complaints(sessions))
     if wrong:
         line(out)
-    for what, do in wrong:
+    for what, do, trace in wrong:
         line(out, f"! {what}", "bold red")
+        for text in trace.splitlines():
+            line(out, f"    {text}", "dim")
         line(out, f"  -> {do}")
     if not sessions:
         line(out, "no sessions; past ones: recd ls")
@@ -82,33 +86,35 @@ def _show(daemon: dict[str, Any], sessions: list[dict[str, Any]]) -> None:
         _show_session(out, session)
 
 
-def _complaints(sessions: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What needs attention, each matter once, and what to do about it."""
+def _complaints(sessions: list[dict[str, Any]]) -> Iterator[_Complaint]:
+    """What needs attention, each matter once, what to do about it, and a traceback if there is one."""
     for session in sessions:
         found = [c for stream in session["streams"] for c in _stream_complaints(session["name"], stream)]
         # A session that is not well for no reason of its own repeats its worst stream.
         yield from found or _complaint(session["name"], session)
 
 
-def _stream_complaints(session_name: str, stream: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _stream_complaints(session_name: str, stream: dict[str, Any]) -> Iterator[_Complaint]:
     where = f"{session_name} / {stream['stream']}"
     # A stream repeats the reason of a file that failed.
     if not any(sink["reason"] == stream["reason"] for sink in stream["sinks"] if stream["reason"]):
         yield from _complaint(where, stream)
     for sink in stream["sinks"]:
-        yield from _complaint(f"{where} / {os.path.basename(sink['path'] or sink['kind'])}", sink)
+        named = os.path.basename(sink["path"]) or sink.get("target") or sink["kind"]
+        yield from _complaint(f"{where} / {named}", sink)
     if any(stream["lost"].values()):
-        yield f"{where}: lost {losses(stream['lost'])}", _LOSS_ADVICE
+        yield f"{where}: lost {losses(stream['lost'])}", _LOSS_ADVICE, ""
 
 
-def _complaint(where: str, thing: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _complaint(where: str, thing: dict[str, Any]) -> Iterator[_Complaint]:
     state, reason = thing["state"], thing["reason"] or ""
     if state in _HEALTHY and not reason:
         return
     # An error's text is "what, newline, arrow, what to do" (see recd_client.errors).
     reason, _, do = reason.partition("\n  -> ")
     what = f"{where}: {state}" + (f": {reason}" if reason else "")
-    yield what, do or _ADVICE.get(state, f"the daemon's log tells more: {log_path()}")
+    advice = _AGAIN if thing.get("target") and state == "failed" else _ADVICE.get(state)
+    yield what, do or advice or f"the daemon's log tells more: {log_path()}", thing.get("traceback") or ""
 
 
 def _show_session(out: Console, session: dict[str, Any]) -> None:

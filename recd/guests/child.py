@@ -59,9 +59,12 @@ def what(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The traceback of an exception, without recd's own frames at its beginning."""
+    """The traceback of an exception, without recd's own frames at its beginning, and those of an import."""
     tb, ours = error.__traceback__, os.path.dirname(__file__)
-    while tb is not None and os.path.dirname(tb.tb_frame.f_code.co_filename) == ours:
+    while tb is not None:
+        file = tb.tb_frame.f_code.co_filename
+        if os.path.dirname(file) != ours and not file.startswith(("<frozen importlib", importlib.__file__)):
+            break
         tb = tb.tb_next
     return "".join(traceback.format_exception(type(error), error, tb)).strip()
 

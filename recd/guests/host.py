@@ -42,7 +42,23 @@ class GuestFailedError(Exception):
 
 
 class GuestDiedError(Exception):
-    """The guest's process ended, or said something that is no answer; it is gone."""
+    """The guest's process ended, or said something that is no answer; it is gone.
+
+    Parameters
+    ----------
+    how : str
+        How it ended, in a line.
+    said : str
+        The end of what it wrote to its standard output and error.
+    by_sigkill : bool
+        A SIGKILL comes from outside, and says nothing of the guest's code.
+    """
+
+    def __init__(self, how: str, said: str = "", *, by_sigkill: bool = False) -> None:
+        super().__init__(how + (f"; it said last:\n{said}" if said else ""))
+        self.how = how
+        self.said = said
+        self.by_sigkill = by_sigkill
 
 
 class Guest:
@@ -128,7 +144,7 @@ class Guest:
             answer = self._answer()
         except (OSError, ProtocolError) as e:
             self.kill()
-            raise GuestDiedError(self._epitaph(e)) from None
+            raise self._epitaph(e) from None
         if error := answer.get("error"):
             raise GuestFailedError(str(error.get("what")), str(error.get("trace")))
         return answer
@@ -174,7 +190,7 @@ class Guest:
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout_s * 1e3))
 
-    def _epitaph(self, error: Exception) -> str:
+    def _epitaph(self, error: Exception) -> GuestDiedError:
         """How it ended, with its last words."""
         code = self._process.wait()
         if isinstance(error, ProtocolError):
@@ -183,8 +199,7 @@ class Guest:
             how = f"was killed by {_signal_name(-code)}"
         else:
             how = f"ended by itself, exit code {code}"
-        said = self.said()
-        return f"its process {how}" + (f"; it said last:\n{said}" if said else "")
+        return GuestDiedError(f"its process {how}", self.said(), by_sigkill=code == -signal.SIGKILL)
 
     def _listen(self, fd: int) -> None:
         """Keep the end of what it says, and put it into the worker's log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recd_client.options import Plot
 from recd_client.schema import Schema
@@ -38,7 +38,7 @@ class Keeper:
     def __init__(self, options: Plot, schema: Schema, name: str, log_directory: Path) -> None:
         self.note = ""
         self._options = options
-        self._request = {
+        self._request: dict[str, Any] = {
             "options": options.to_json(),
             "schema": schema.to_json(),
             "name": name,

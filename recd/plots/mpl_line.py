@@ -29,7 +29,7 @@ from .series import Subplot, lines_in, subplots_of
 from .stage import Stage, plain_text, styled
 
 #: Distances in pixels: tick labels with an axis label, a title, the time axis.
-_LEFT: Final = 74
+_LEFT: Final = 78
 _TITLE: Final = 24
 _OFFSET: Final = 16
 _BOTTOM: Final = 46
@@ -151,7 +151,7 @@ class MPLLineDrawing(Drawing):
             axes.tick_params(labelbottom=last)
             axes.set_xlabel(self._x_label if last else "")
             axes.xaxis.set_label_coords(0.5, -32 / inner)
-            axes.yaxis.set_label_coords(-58 / (right - left), 0.5)
+            axes.yaxis.set_label_coords(-61 / (right - left), 0.5)
             _put_ticks(axes, self.subplots[i], right - left, inner)
 
     def _make_legend(self, index: int, across: float, down: float) -> float:
@@ -193,8 +193,10 @@ def _put_ticks(axes: Axes, subplot: Subplot, across: float, down: float) -> None
 def _put_log_ticks(axes: Axes) -> None:
     """Powers of ten; within a decade or two these alone say too little."""
     low, high = axes.get_ylim()
-    few = math.log10(high) - math.log10(low) < 2.3
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=9))
+    decades = math.log10(high) - math.log10(low)
+    few = decades < 2.3
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if decades < 0.8 else (1.0, 2.0, 5.0) if few else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(_number) if few else LogFormatterMathtext())
     axes.yaxis.set_minor_locator(NullLocator() if few else LogLocator(subs="auto", numticks=9))
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -202,9 +204,9 @@ def _put_log_ticks(axes: Axes) -> None:
 
 def _number(value: float, _position: int | None = None) -> str:
     """A number as short as it can be said."""
-    if 1e-3 <= value < 1e5:
+    if 1e-4 <= value < 1e5:
         return f"{value:g}"
-    head, _, power = f"{value:.0e}".partition("e")
+    head, _, power = f"{value:.1e}".replace(".0e", "e").partition("e")
     return rf"${head}\times10^{{{int(power)}}}$"
 
 

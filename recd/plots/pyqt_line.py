@@ -24,7 +24,7 @@ from .series import Subplot, lines_in, subplots_of
 from .window import PACE_MS, Window
 
 _LEAST_HEIGHT: Final = 118
-_AXIS_WIDTH: Final = 58
+_AXIS_WIDTH: Final = 72
 _LEGEND: Final = 34
 _LETTER: Final = 7
 _MOST_LETTERS: Final = 18
@@ -87,14 +87,18 @@ class PyQtLineDrawing(Drawing):
             axis = plot.getAxis(side)
             axis.setPen("#888888")
             axis.setTextPen(_INK)
-            axis.setStyle(tickLength=4, maxTickLevel=1 if subplot.log and side == "left" else 0)
+            font = QtGui.QFont(QtWidgets.QApplication.font())
+            font.setPointSizeF(8.5)
+            axis.setStyle(
+                tickLength=4, tickFont=font, maxTickLevel=1 if subplot.log and side == "left" else 0
+            )
         plot.getAxis("left").setWidth(_AXIS_WIDTH)
         plot.getAxis("left").enableAutoSIPrefix(False)
         plot.getAxis("bottom").enableAutoSIPrefix(False)
         plot.getAxis("bottom").setStyle(showValues=last)
-        plot.setLabel("left", _html(subplot.y_label))
+        plot.setLabel("left", _html(subplot.y_label), **{"font-size": "9pt"})
         if last:
-            plot.setLabel("bottom", _html(self._options.x_label or "t [s]"))
+            plot.setLabel("bottom", _html(self._options.x_label or "t [s]"), **{"font-size": "9pt"})
         plot.setLogMode(y=subplot.log)
         plot.showGrid(x=True, y=True, alpha=0.18)
         plot.setMenuEnabled(False)

@@ -39,9 +39,20 @@ class PlotRunner(LogRunner):
             self._keeper = Keeper(options, context.schema, str(context.info["name"]), context.log_directory)
 
     @property
-    def remark(self) -> str:
-        """See :class:`~recd.runner.Runner`."""
+    def _note(self) -> str:
+        """Why there is no window any more."""
         return "" if self._keeper is None else self._keeper.note
+
+    @property
+    def word(self) -> str:
+        """See :class:`~recd.runner.Runner`."""
+        return super().word or self._note
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """See :class:`~recd.runner.Runner`."""
+        state, reason = super().standing
+        return state, reason or self._note
 
     def end(self, position: int, next_seq: int = 0) -> None:
         """See :class:`~recd.runner.Runner`."""

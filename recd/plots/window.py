@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recd_client.errors import MissingLibraryError
-from recd_client.options import Plot, PyQtLinePlot, SinkOptions
+from recd_client.options import LinePlot, Plot, PyQtLinePlot, SinkOptions
 from recd_client.schema import Schema
 
 from . import drawing_of
@@ -104,7 +104,7 @@ def _figure(options: Plot, title: str) -> Any:
     )
 
 
-def _qt_window(options: Plot, schema: Schema, title: str) -> Window:
+def _qt_window(options: LinePlot, schema: Schema, title: str) -> Window:
     from .pyqt_line import QtWindow
 
     return QtWindow(options, schema, title)
@@ -118,8 +118,12 @@ class WindowGuest:
         options = SinkOptions.from_json(header["options"])
         assert isinstance(options, Plot)
         schema = Schema.from_json(header["schema"])
-        make = _qt_window if isinstance(options, PyQtLinePlot) else MPLWindow
-        window = make(options, schema, options.title or header["name"])
+        title = options.title or str(header["name"])
+        window: Window
+        if isinstance(options, PyQtLinePlot):
+            window = _qt_window(options, schema, title)
+        else:
+            window = MPLWindow(options, schema, title)
         tail = Tail(Path(header["log"]), schema, window.drawing.wants)
 
         def tick() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from recd_client.errors import OptionError
 from recd_client.options import Plot, SinkOptions
 from recd_client.schema import Schema
+from recd_client.sink import Sink as Sink  # the base class of users' own recorders
 
 from .. import plots
 from .base import AppendSink, BuildSink

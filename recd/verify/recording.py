@@ -12,6 +12,7 @@ import numpy as np
 from recd_client.errors import RecdError
 from recd_client.schema import Schema
 
+from .. import plots
 from ..batch import DISCARD, RESET
 from ..journal import DAMAGED
 from . import outputs
@@ -172,6 +173,8 @@ def _file(
     what = check_contents(path, file["kind"], schema, file["samples"], times.add)
     if what is None and file["kind"] == "video":
         what = _video(path, file, stream)
+    elif what is None and file["kind"] in plots.KINDS:
+        what = _film(path, file["samples"])
     advance(path.stat().st_size)
     if what is not None:
         yield Finding(DAMAGE, path, what, FROM_COPY)
@@ -210,6 +213,16 @@ def check_contents(
     except RecdError as e:
         return e.what
     return None if samples in (None, count) else f"it has {count} samples instead of {samples}"
+
+
+def _film(path: Path, samples: int) -> str | None:
+    """What is wrong with the animation of a plot: without samples it shows the empty plot."""
+    try:
+        frames = outputs.count_frames(path)
+    except RecdError as e:
+        return e.what
+    wanted = max(samples, 1)
+    return None if frames == wanted else f"it has {frames} frames instead of {wanted}"
 
 
 def _video(path: Path, file: dict[str, Any], stream: dict[str, Any]) -> str | None:

@@ -32,7 +32,6 @@ _WAYS: Final = {
 }
 #: The most that recd may add to a step, in µs.
 _MOST_US: Final = {"csv": 8, "npz": 8, "video": 150, "plot": 15}
-_BLOCK: Final = 50
 
 
 def measure(bench: Bench) -> Iterator[Table]:
@@ -47,7 +46,7 @@ def measure(bench: Bench) -> Iterator[Table]:
     for subject, result in found.items():
         _add(table, subject, result)
     table.notes.append(
-        f"All ways step in turns, {_BLOCK} steps each, every one a scene of its own in one process. µs/step is the "
+        "All ways step in turns, at most 50 steps each, every one a scene of its own in one process. µs/step is the "
         "median over the blocks of their mean, p99 and most are of single steps. The first 20 steps are not counted."
     )
     missing = [label for name, label in _LABELS.items() if name not in found]
@@ -71,7 +70,7 @@ def _add(table: Table, subject: str, result: dict[str, Any]) -> None:
     """The rows of one subject, recd's with the bars."""
     took_us = {way: np.array(us) for way, us in result["us"].items()}
     typical = {
-        way: median(map(mean, np.array_split(us, max(1, len(us) // _BLOCK)))) for way, us in took_us.items()
+        way: median(map(mean, np.array_split(us, len(us) // result["block"]))) for way, us in took_us.items()
     }
     for way, us in took_us.items():
         more = typical[way] - typical["thrown"]

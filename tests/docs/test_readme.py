@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "recording.md"
 #: In front of a block of Python that is not to be run, with the reason.
 NO_TEST = "<!-- no-test"
+#: In front of one that is a module: the others of its document can import it.
+_MODULE = re.compile(r"`(\w+\.py)`:")
 _BLOCK = re.compile(r"^([^\n]*)\n+```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -33,16 +35,19 @@ def blocks() -> Iterator[Any]:
     """Every block of Python that is to be run, as a parameter named by its document and line."""
     for path in documents():
         text = path.read_text()
+        modules = {name[1]: b[2] for b in _BLOCK.finditer("\n" + text) if (name := _MODULE.fullmatch(b[1]))}
         for found in _BLOCK.finditer("\n" + text):
             if not found[1].startswith(NO_TEST):
                 line = text.count("\n", 0, found.start(2) - 1) + 1
-                yield pytest.param(found[2], id=f"{path.relative_to(ROOT)}:{line}")
+                yield pytest.param(found[2], modules, id=f"{path.relative_to(ROOT)}:{line}")
 
 
 @pytest.mark.usefixtures("shared_runtime")
-@pytest.mark.parametrize("code", [*blocks()])
-def test_the_python_in_the_documentation_runs(tmp_path: Path, code: str) -> None:
+@pytest.mark.parametrize(("code", "modules"), [*blocks()])
+def test_the_python_in_the_documentation_runs(tmp_path: Path, code: str, modules: dict[str, str]) -> None:
     """Each block is a program: it runs by itself in an empty directory, and says nothing on stderr."""
+    for name, text in modules.items():
+        (tmp_path / name).write_text(text)
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
@@ -114,7 +119,7 @@ def test_the_guide_has_every_argument_and_method_of_a_stream() -> None:
     assert rows("Stream") == (parameters(Recorder.stream) | methods)
 
 
-@pytest.mark.parametrize("kind", ["CSVFile", "NPZFile", "HDF5File", "VideoFile"])
+@pytest.mark.parametrize("kind", ["CSVFile", "NPZFile", "HDF5File", "VideoFile", "CustomSink"])
 def test_the_guide_has_every_option_of_a_file(kind: str) -> None:
     """The common options stand once for all, the others in the kind's own table, with their defaults."""
     options = getattr(recd_client, kind)
@@ -127,6 +132,18 @@ def test_the_guide_has_every_option_of_a_file(kind: str) -> None:
         if field.name in own - {"filename"} and field.default is not dataclasses.MISSING:
             shown = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
             assert f"| `{field.name}` | `{shown}` |" in table, field.name
+
+
+@pytest.mark.parametrize("kind", ["MPLLinePlot", "PyQtLinePlot", "MPLImagePlot", "MPLVectorFieldPlot"])
+def test_the_guide_to_plots_has_every_option(kind: str) -> None:
+    """Those of all plots stand once, the others in the kind's own section, all with their defaults."""
+    text = (ROOT / "docs" / "plots.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", text, re.MULTILINE))
+    options = getattr(recd_client, kind)
+    for name in {*options_of(options)} - {*options_of(recd_client.NullSink)}:
+        default = next(f.default for f in dataclasses.fields(options) if f.name == name)
+        shown = "" if name == "positions" else f'"{default}"' if isinstance(default, str) else str(default)
+        assert documented[name].strip(" `") == shown, name
 
 
 def test_the_guide_has_the_common_options() -> None:

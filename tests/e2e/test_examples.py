@@ -46,6 +46,18 @@ def test_the_plain_loop_leaves_files_with_exactly_the_states_it_went_through(tmp
     assert len(decoded(tmp_path / "camera.mp4")) == 50
 
 
+@pytest.mark.usefixtures("runtime")
+def test_the_recorder_of_ones_own_counts_what_the_csv_shows(tmp_path: Path) -> None:
+    """Each foot's touchdowns, which the example's class counted, are the rising edges in the file beside it."""
+    run_example("custom_sink.py", tmp_path, steps=400)
+    with (tmp_path / "feet.csv").open(newline="") as f:
+        stands = [[float(r[f"force_{i}"]) > 20 for i in range(2)] for r in csv.DictReader(f)]
+    before = np.vstack([[False, False], stands[:-1]])
+    counted = json.loads((tmp_path / "touchdowns.json").read_text())
+    assert counted == {"touchdowns": np.sum(stands & ~before, axis=0).tolist()}
+    assert min(counted["touchdowns"]) > 3
+
+
 @pytest.mark.requires("gymnasium", "mujoco")
 @pytest.mark.filterwarnings("default")  # those of the simulator and of what it imports are not ours
 @pytest.mark.usefixtures("runtime")
@@ -81,3 +93,21 @@ def test_the_humanoid_leaves_files_with_exactly_the_joints_mujoco_had(
     assert falls > 0
     assert [mark["label"] for mark in manifest["marks"]] == ["recd.reset"] * falls
     assert len(decoded(tmp_path / "camera.mp4")) == frames
+
+
+@pytest.mark.requires("matplotlib")
+@pytest.mark.usefixtures("runtime")
+def test_the_plots_have_a_frame_for_each_step_and_their_pictures_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a display: every animation has all steps, and a picture of its last frame."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    command = [sys.executable, str(EXAMPLES / "plots.py"), "--steps", "12", "--dir", str(tmp_path)]
+    pictures = tmp_path / "pictures"
+    ran = subprocess.run([*command, "--pictures", str(pictures)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    films = sorted(tmp_path.glob("*.mp4"))
+    assert {"lines", "many", "image", "vectors"} <= {film.stem for film in films}
+    assert [len(decoded(film)) for film in films] == [12] * len(films)
+    assert sorted(p.name for p in pictures.iterdir()) == [f"plot-{film.stem}.png" for film in films]

@@ -270,7 +270,7 @@ def test_other_numbers_have_a_colour_scale_with_its_unit() -> None:
 
 
 def test_the_colour_scale_only_grows() -> None:
-    """A dimmer image leaves it alone, a brighter one widens it; a given range never changes; an expected one neither."""
+    """A dimmer image leaves it alone, a brighter one widens it; a given or expected range never changes."""
     schema = bare((4, 4), "<u2")
 
     def limits(

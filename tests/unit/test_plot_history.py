@@ -12,6 +12,7 @@ ONE = bare()
 
 
 def history(length: int = 10) -> History:
+    """Of one number."""
     return History([("data", 1)], length)
 
 

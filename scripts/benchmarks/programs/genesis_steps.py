@@ -20,7 +20,7 @@ import genesis as gs
 import recd_client.genesis
 
 WAYS = ("none", "thrown", "own", "recd")
-#: Steps of one way before it is the next one's turn.
+#: Most steps of one way before it is the next one's turn; a tenth of all, if that is less.
 BLOCK = 50
 #: Seconds from one frame to the next where the encoder is to keep up.
 PACE_S = 0.02
@@ -113,10 +113,11 @@ def measure(subject: Subject | None, ways: tuple[str, ...], steps: int) -> dict[
     grown = 0
     clock = time.perf_counter
     paced = subject is not None and subject.paced
-    for block in range(max(1, steps // BLOCK)):
+    size = min(BLOCK, max(1, steps // 10))
+    for block in range(steps // size):
         for way in ways if block % 2 else ways[::-1]:
             run, out, before = step[way], took[way], resident_bytes()
-            for _ in range(min(BLOCK, steps)):
+            for _ in range(size):
                 began = clock()
                 run()
                 ended = clock()
@@ -130,7 +131,7 @@ def measure(subject: Subject | None, ways: tuple[str, ...], steps: int) -> dict[
             camera.stop_recording()
         if scene._recorder_manager.recorders:
             scene.stop_recording()
-    return {"us": took, "recd_grew_bytes": grown}
+    return {"us": took, "block": size, "recd_grew_bytes": grown}
 
 
 def main() -> None:
