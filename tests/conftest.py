@@ -33,9 +33,16 @@ MAY_STAY = {"recd.lock", "daemon.log"}
 REQUIRED = {name for name in os.environ.get("RECD_REQUIRE", "").split(",") if name}
 
 
+def genesis_variable(version: str) -> str:
+    """The environment variable that names an interpreter with Genesis of this version."""
+    return f"RECD_GENESIS_{version.replace('.', '_')}"
+
+
 def _is_there(name: str) -> bool:
     if name == "native":  # the ring's C extension, built and believed
         return native.extension is not None
+    if name.startswith("genesis-"):  # an interpreter of an environment of its own
+        return os.access(os.environ.get(genesis_variable(name.partition("-")[2]), ""), os.X_OK)
     return importlib.util.find_spec(name) is not None or shutil.which(name) is not None
 
 

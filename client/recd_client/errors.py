@@ -113,7 +113,7 @@ class CustomSinkError(RecdError):
 
 
 class MissingLibraryError(RecdError, ImportError):
-    """What was asked for needs a library that is not installed where it would run."""
+    """What was asked for needs a library that is missing where it would run, or has a version that is not known."""
 
     code = "missing_library"
 

@@ -49,6 +49,9 @@ class CSVFile(SinkOptions):
         Hand every sample to the file at once instead of in batches.
     save_on_reset : bool
         Begin a new numbered part at each whole reset.
+    dialect : {"recd", "python"}
+        How values look: the shortest decimals, or just as ``csv.writer`` of Python writes them (rows end
+        with CR LF, bools are True and False, float32 as float64).
     """
 
     kind: ClassVar[str] = "csv"
@@ -58,11 +61,13 @@ class CSVFile(SinkOptions):
     header: Sequence[str] | None = None
     save_every_write: bool = False
     save_on_reset: bool = False
+    dialect: str = "recd"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_filename(self)
         checks.flag("save_every_write", self.save_every_write)
+        checks.one_of("dialect", self.dialect, ("recd", "python"))
         if self.header is None:
             return
         if isinstance(self.header, str) or not isinstance(self.header, Sequence) or not self.header:

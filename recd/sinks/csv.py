@@ -1,6 +1,6 @@
 """CSV files: readable while they grow, cut back to a whole row after a fault.
 
-What the columns are and how values look: :mod:`recd.sinks.csv_rows`.
+What the columns are and how values look: :mod:`recd.sinks.csv_rows`, or :mod:`recd.sinks.csv_python`.
 
 Every batch leaves the process with one ``write(2)`` as soon as it is taken, so ``save_every_write``
 changes nothing here: it promises no more than that, and not an fsync (``Recorder.flush`` with
@@ -23,7 +23,8 @@ from recd_client.schema import Schema
 from ..batch import Batch
 from ..durable import renew
 from .base import AppendSink
-from .csv_rows import CSVRows, column_names, header_line
+from .csv_python import text_of
+from .csv_rows import column_names
 from .names import TIMESTAMP, check_names
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -37,7 +38,7 @@ class CSVSink(AppendSink):
 
     def __init__(self, options: SinkOptions, schema: Schema, info: dict[str, Any]) -> None:
         super().__init__(options, schema, info)
-        self._text = CSVRows(schema)
+        self._header, self._text = text_of(self.options, schema)
         self._fd = -1
         self._bytes = 0
         self._rows = 0
@@ -80,7 +81,7 @@ class CSVSink(AppendSink):
     def _begin(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         self._bytes = self._rows = self._crc32 = 0
-        self._put(header_line(self._names))
+        self._put(self._header)
 
     def _go_on(self, path: Path, safe_bytes: int, rows: int, crc32: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ from recd_client.options import CSVFile, SinkOptions
 from recd_client.schema import FIXED, STRING, Schema
 
 from ..batch import Batch, Source
-from ..sinks.csv_rows import CSVRows, column_names, header_line
+from ..sinks.csv_python import text_of
 from ..sinks.names import TIMESTAMP, offsets_name
 from .outputs import array_header
 
@@ -70,10 +70,9 @@ def _compare_csv(
     advance: Callable[[int], None],
     size_bytes: int | None,
 ) -> str:
-    schema, rows, row = source.schema, CSVRows(source.schema), 0
-    given = options.header if isinstance(options, CSVFile) else None
+    row = 0
+    head, rows = text_of(options if isinstance(options, CSVFile) else CSVFile(path), source.schema)
     with open(path, "rb") as f:
-        head = header_line(column_names(schema) if given is None else given)
         if f.read(len(head)) != head:
             return "the header is another one"
         for batch in source.batches():

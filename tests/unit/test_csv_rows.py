@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from recd.sinks.csv_python import text_of
 from recd.sinks.csv_rows import CSVRows, column_names, header_line
+from recd_client.options import CSVFile
 from recd_client.schema import FIXED, RAGGED, STRING, Field, Schema
 from sink_samples import Samples, fields
 
@@ -213,3 +215,28 @@ def test_times_are_never_rounded() -> None:
         "333333333.3333333",
         "nan",
     ]
+
+
+# --- as Python writes it --------------------------------------------------------------------------
+
+
+def test_the_python_dialect_is_what_csv_writer_writes() -> None:
+    """Header and rows are byte for byte those of csv.writer over ``tolist()``, bools and float32 included."""
+    schema = fields(
+        q=(FIXED, "<f4", (2, 2)), on=(FIXED, "|b1", ()), n=(FIXED, "<i8", ()), x=(FIXED, "<f8", ())
+    )
+    rng = np.random.default_rng(1)
+    rows = [
+        {"q": rng.random((2, 2)).astype("<f4") * 10.0**k, "on": k % 2 > 0, "n": k, "x": 10.0 ** (3 * k)}
+        for k in range(-7, 8)
+    ]
+    rows[3]["x"], rows[4]["x"] = math.nan, -math.inf
+    samples = Samples(schema, {name: [row[name] for row in rows] for name in rows[0]})
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["timestamp", "q_0", "q_1", "q_2", "q_3", "on", "n", "x"])
+    batch = samples.batch(0, samples.count)
+    for t, row in zip(batch.t.tolist(), rows, strict=True):
+        writer.writerow([t, *row["q"].reshape(-1).tolist(), bool(row["on"]), row["n"], row["x"]])
+    head, python = text_of(CSVFile("x.csv", dialect="python"), schema)
+    assert (head + python.text(batch)).decode() == text.getvalue()
