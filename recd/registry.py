@@ -49,14 +49,15 @@ class WorkerHandle:
     async def ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its reply, as it came."""
         self.next_id += 1
+        own_id = self.next_id  # others ask meanwhile
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self.waiting[self.next_id] = future
-        self.send({"id": self.next_id, "op": op, **fields})
+        self.waiting[own_id] = future
+        self.send({"id": own_id, "op": op, **fields})
         self.ring()
         try:
             return await future
         finally:
-            self.waiting.pop(self.next_id, None)
+            self.waiting.pop(own_id, None)
 
     def answered(self, reply: dict[str, Any]) -> None:
         """A reply came in."""

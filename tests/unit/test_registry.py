@@ -174,3 +174,22 @@ def test_a_session_whose_directory_comes_back_is_not_taken_up_while_the_daemon_s
         adoption._adopt_away()
 
     asyncio.run(come_back())
+
+
+def test_questions_that_overlap_have_each_its_own_answer() -> None:
+    """Whoever is answered first takes nobody else's answer away: `recd status` beside an attach."""
+
+    async def ask() -> list[Any]:
+        group, asked = Group("main"), []
+        worker = WorkerHandle(group.name, 1, asked.append, lambda: None, lambda: None)
+        group.join(worker)
+        questions = [asyncio.ensure_future(group.ask(op, 10.0)) for op in ("status", "attach", "flush")]
+        while len(asked) < len(questions):
+            await asyncio.sleep(0)
+        for message in asked:
+            worker.answered({"id": message["id"], "to": message["op"]})
+            for _ in range(5):
+                await asyncio.sleep(0)
+        return [(await asyncio.wait_for(q, 10.0))["to"] for q in questions]
+
+    assert asyncio.run(ask()) == ["status", "attach", "flush"]
