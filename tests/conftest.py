@@ -22,6 +22,10 @@ from recd_client.errors import DaemonNotRunningError
 from recd_client.shm import PREFIX, SHM_DIR, runtime_tag
 from support import processes_of, wait_until
 
+# A shell that runs the tests in the background has Ctrl-C ignored, by all that is started from here, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 STOP_WITHIN_S = 20.0
 #: What a stopped daemon may leave in its runtime directory: the file that is locked, and its log.
 MAY_STAY = {"recd.lock", "daemon.log"}

@@ -32,7 +32,9 @@ class Odd:
         if op == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if op == "scribble":
-            for fd in range(3, 256):
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                if fd < 3:
+                    continue
                 try:
                     os.write(fd, b"this is no message, and long enough for a head")
                 except OSError:

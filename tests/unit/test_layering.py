@@ -19,7 +19,7 @@ import recd_client
 CLIENT = Path(recd_client.__file__).parent
 DAEMON = Path(recd.__file__).parent
 #: Packages of the client that are named like the simulator that they adapt to.
-ADAPTERS = {"gymnasium", "mujoco"}
+ADAPTERS = {"genesis", "gymnasium", "mujoco"}
 #: What no import of the client may load, because a simulation would pay for it.
 HEAVY = {
     "asyncio", "concurrent", "email", "http", "importlib.metadata", "inspect", "logging", "multiprocessing",
@@ -65,7 +65,7 @@ def test_the_client_imports_only_numpy_posix_ipc_and_the_standard_library(path: 
     The exceptions are an extra's, what carries code, and each adapter's simulator, which nothing else imports.
     """
     special = {"shm.py": {"posix_ipc"}, "custom_sink.py": {"dill"}}
-    allowed = sys.stdlib_module_names | {"numpy"} | special.get(path.name, set())
+    allowed = sys.stdlib_module_names | {"numpy", "recd_client"} | special.get(path.name, set())
     adapted = path.parent.name
     if adapted in ADAPTERS:
         allowed |= {adapted}
