@@ -106,6 +106,8 @@ def _converted(field: Field, value: Any) -> Source:
     if array.size == 0:
         empty = (0, *field.shape) if field.kind == RAGGED and array.ndim == 1 else array.shape
         return host_source(np.empty(empty, dtype))
+    if array.dtype == dtype:  # a list or tuple of floats, as simulators' functions give them
+        return host_source(array)
     fits = dtype.kind in _WIDENS.get(array.dtype.kind, "")
     if fits and dtype.kind in "iu":
         info = np.iinfo(dtype)
