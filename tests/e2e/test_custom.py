@@ -461,6 +461,48 @@ def test_a_slow_recorder_costs_disk_and_then_what_the_stream_says(runtime: Path,
     assert manifest["streams"]["n"]["lost"] == {"timeout": wrote.count(False)}
 
 
+# --- recordings from elsewhere ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_recording_from_elsewhere_runs_no_code_unasked(tmp_path: Path) -> None:
+    """Moved, its recorder is not even imported; the other file is finished; trying again makes it no better."""
+    module = tmp_path / "made" / "brought.py"
+    module.parent.mkdir()
+    module.write_text(
+        "from pathlib import Path\n"
+        "Path(__file__).with_name('ran').touch()\n"
+        "class R:\n"
+        "    def process(self, data, t):\n"
+        "        if not Path(__file__).with_name('mended').exists():\n"
+        "            raise ValueError('not yet')\n"
+    )
+    code = """
+import sys
+from recd_client import CSVFile, CustomSink, Recorder
+sys.path.insert(0, sys.argv[1])
+with Recorder("own", dir=sys.argv[1]) as rec:
+    stream = rec.stream("x", CustomSink("brought:R"))
+    other = rec.stream("y", CSVFile("y.csv"))
+    for i in range(5):
+        stream.write(i)
+        other.write(i)
+"""
+    run_python(code, tmp_path / "made")
+    moved = (tmp_path / "made").rename(tmp_path / "moved")
+    (moved / "ran").unlink()
+    (moved / "mended").touch()
+    for _ in range(2):
+        refused = recover(moved)
+        assert refused.returncode == 1
+        assert "comes from elsewhere" in " ".join(refused.stdout.split())
+        assert not (moved / "ran").exists()
+    done = recover(moved, "--allow-code")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (moved / "ran").exists()
+    proved(moved)
+
+
 # --- code that travels ------------------------------------------------------------------------------
 
 
