@@ -195,6 +195,13 @@ class CustomRunner(LogRunner):
         self._quiet_s += min((now - self._looked_ns) / 1e9, _STEP_S)
         self._looked_ns = now
 
+    def end(self, position: int, next_seq: int = 0) -> None:
+        """See :class:`Runner`; its patience begins now, however slow the recorder was before."""
+        if self.end_position is None:
+            self._watch()
+            self._quiet_s = 0.0
+        super().end(position, next_seq)
+
     # --- the loop's slice ------------------------------------------------------------------------
     def _step(self, log_end: int) -> bool:
         self._watch()
@@ -214,12 +221,20 @@ class CustomRunner(LogRunner):
             raise
         if did or not self._channel.waiting:
             self._quiet_s = 0.0
-        elif self.end_position is not None and self._quiet_s >= self.options.patience:
+        elif self._is_out_of_patience():
             raise CustomSinkError(self._hangs())
         did |= self._settle()
         if self._channel.waiting_bytes > _WINDOW_BYTES or self._channel.waiting > _WINDOW_REQUESTS:
             return did
         return super()._step(log_end) or did
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether nothing came since the end for too long; how a guest leaves is bounded anyway."""
+        return (
+            self.end_position is not None
+            and self._channel.doing != "exit"
+            and self._quiet_s >= self.options.patience
+        )
 
     def _settle(self) -> bool:
         """Write down what the guest has done; whether there was anything."""
