@@ -59,6 +59,7 @@ class RecorderHost:
         elif op == "close":
             self._sync(recorder)
             recorder.close()
+            self._sync_file(recorder)  # the worker vouches for what it wrote just now, too
             self._now = None
         return None
 
@@ -98,9 +99,12 @@ class RecorderHost:
                 f"sync() returned {len(json.dumps(state))} bytes of state, at most {MAX_STATE_BYTES} can be kept",
                 "return something small, such as the length of a file",
             )
+        self._sync_file(recorder)
+        return state
+
+    def _sync_file(self, recorder: Recorder) -> None:
         if self._durable and recorder.filename is not None and recorder.filename.exists():
             sync_file(recorder.filename)
-        return state
 
     def _discard(self, header: dict[str, Any]) -> None:
         if self._now is not None:
