@@ -27,7 +27,7 @@ from recd_client.errors import CustomSinkError
 
 from ..batch import DISCARD, Batch, Event
 from ..chunks import Chunk, Item
-from ..durable import CanSync
+from ..durable import CanSync, sync_file
 from ..finisher import Job
 from ..parts import Part
 from ..runner import SinkContext
@@ -352,6 +352,11 @@ class CustomRunner(LogRunner):
 
     def sync(self) -> None:
         """See :class:`Runner`; the guest's own sync is not waited for: until then the log is kept."""
+        if self.sink.suffixes:  # before what tells of them: those that are to be sealed, and the open one
+            closed = [p for p in self.parts.parts.values() if p.state == "sealing"]
+            for part in (*closed, self.part):
+                with suppress(FileNotFoundError):  # sealed meanwhile, or not begun
+                    sync_file(self._path_of(part))
         self.parts.sync()
         if not self.over:
             if self._safe != self.position:
