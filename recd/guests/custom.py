@@ -126,7 +126,7 @@ class CustomRunner(LogRunner):
         self._sent.clear()
         self._done.clear()
         self._synced = None
-        self._syncing = self._loaded = False
+        self._syncing = self._loaded = self._discarding = False
         #: How long nothing was answered that was asked.
         self._quiet_s = 0.0
         self._looked_ns = self.context.now_ns()
@@ -165,7 +165,9 @@ class CustomRunner(LogRunner):
     def _open_sink(self, sink: AppendSink) -> None:
         if not self._opened:
             self._load()
-            state = {"part": self.part.number, "state": (self._sink_state or {}).get("state")}
+            # No checkpoint tells of anything in this part: what its file holds is what was discarded, or comes again.
+            anew = self._safe <= self.part.begin
+            state = {"part": self.part.number, "state": (self._sink_state or {}).get("state"), "anew": anew}
             sink.open(self._path_of(self.part), state)
             self._opened = True
 
@@ -224,6 +226,8 @@ class CustomRunner(LogRunner):
         elif self._is_out_of_patience():
             raise CustomSinkError(self._hangs())
         did |= self._settle()
+        if self._discarding:
+            return did
         if self._channel.waiting_bytes > _WINDOW_BYTES or self._channel.waiting > _WINDOW_REQUESTS:
             return did
         return super()._step(log_end) or did
@@ -293,10 +297,21 @@ class CustomRunner(LogRunner):
     def _discard(self, behind: int) -> None:
         if self._opened or self.part.samples:
             self._load()
-            path = str(self._path_of(self.part)) if self.sink.suffixes else None
-            self._channel.put("discard", filename=path)
+            self._channel.put("discard", lambda answer: self._done.append(self._keep_discarded))
+            # What follows may empty the file, so it is sent only when a successor would not need that any more.
+            self._discarding = True
         self._begin_part(self.part.number, behind, self._next_seq)
-        self.save()
+        if not self._discarding:
+            self.save()
+
+    def _keep_discarded(self) -> None:
+        if self.context.durable:
+            self.sync_log()
+        self._keep(self._state(None))
+        self._synced = None  # of before the discard
+        if self.context.durable:
+            self.checkpoint.sync()
+        self._discarding = False
 
     def _end(self) -> bool:
         if self._channel.waiting or self._done:
