@@ -22,6 +22,8 @@ _TAIL_BYTES: Final = 4096
 #: What one guest may add to the worker's log.
 _MAX_LOGGED_BYTES: Final = 1 << 20
 _JOIN_S: Final = 1.0
+#: A SIGKILL takes effect at once, unless the process hangs in the kernel (a disk, or a driver, that does not answer).
+_KILL_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Guest:
         self, program: str, name: str, *, nice: int = 0, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
+        self._abandoned = False
         ours, theirs = socket.socketpair()
         output_end, input_end = os.pipe()
         try:
@@ -169,12 +172,22 @@ class Guest:
         return bytes(self._tail).decode("utf-8", "replace").strip()
 
     def kill(self) -> None:
-        """It is gone, and what it started in its session with it; its last words are known."""
+        """It is gone, and what it started in its session with it; its last words are known.
+
+        One that hangs in the kernel goes when that lets go of it; it is not waited for.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._process.wait()
+        if self._abandoned:
+            return
+        try:
+            self._process.wait(_KILL_S)
+        except subprocess.TimeoutExpired:
+            self._abandoned = True
+            log.warning("%s, pid %d, hangs in the kernel; it is left behind", self.name, self.pid)
+            return
         self._listener.join(_JOIN_S)
 
     def close(self) -> None:
@@ -194,9 +207,11 @@ class Guest:
 
     def _epitaph(self, error: Exception) -> GuestDiedError:
         """How it ended, with its last words."""
-        code = self._process.wait()
+        code = self._process.poll()
         if isinstance(error, ProtocolError):
             how = f"wrote to recd's own channel: {error.what}"
+        elif code is None:
+            how = "hangs in the kernel, and was left behind"
         elif code < 0:
             how = f"was killed by {_signal_name(-code)}"
         else:

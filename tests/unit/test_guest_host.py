@@ -98,6 +98,21 @@ def test_one_that_hangs_is_ended_from_another_thread(guest: Guest) -> None:
     killer.join()
 
 
+def test_one_that_no_kill_ends_is_left_behind(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a process that hangs in the kernel: whoever ends it waits once, for a moment, and goes on."""
+    with monkeypatch.context() as immortal:
+        immortal.setattr(os, "killpg", lambda pid, number: None)
+        immortal.setattr(guest._process, "kill", lambda: None)
+        guest.kill()
+        guest.kill()
+        assert start_ticks(guest.pid)
+    assert caplog.text.count("left behind") == 1
+    guest.kill()
+    guest._process.wait()
+
+
 def test_what_a_guest_has_started_is_ended_with_it(guest: Guest) -> None:
     """Its children do not live on."""
     child = guest.ask("child")["pid"]
