@@ -210,15 +210,15 @@ class CustomRunner(LogRunner):
         try:
             did = self._channel.collect()
         except GuestFailedError as e:
-            self._settle()
+            self._settle_last()
             self.trace = e.trace
             raise CustomSinkError(e.what) from None
         except GuestDiedError as e:
-            self._settle()
+            self._settle_last()
             self._bereave(e)
             return True
         except OSError:  # it could not be started
-            self._settle()
+            self._settle_last()
             self._replace()
             raise
         if did or not self._channel.waiting:
@@ -247,6 +247,11 @@ class CustomRunner(LogRunner):
             self._done[0]()  # an error leaves it there: it is done again
             self._done.popleft()
         return did
+
+    def _settle_last(self) -> None:
+        """The same for a guest that is gone: an error of the disk must not hide that. What it had done comes again."""
+        with suppress(OSError):
+            self._settle()
 
     def _take_batch(self, chunk: Chunk, item: Item, batch: Batch) -> None:
         super()._take_batch(chunk, item, batch)
