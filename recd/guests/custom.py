@@ -322,6 +322,9 @@ class CustomRunner(LogRunner):
         if self._channel.waiting or self._done:
             return False
         if self._channel.pid and not self.part.samples and self.parts.parts:
+            if self._opened:  # for marks behind the last part
+                self._channel.put("discard")
+                self._opened = False
             self._channel.leave()
             return True
         done = super()._end()

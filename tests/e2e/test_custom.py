@@ -124,6 +124,17 @@ class TestWithADaemon:
         assert [lines(tmp_path / f"split_000{k}.txt") for k in range(2)] == [[0, 1, 2, 3], [7, 8, 9]]
         assert lines(tmp_path / "n_0.txt") == [0, 1, 2, 3, 4]
 
+    def test_a_part_of_marks_alone_is_thrown_away(self, tmp_path: Path) -> None:
+        """Its recorder hears so before its process ends; there is no file of it."""
+        with Recorder("own", dir=tmp_path) as rec:
+            sink = CustomSink("own_recorders:Diary", filename="d.txt", save_on_reset=True)
+            rec.stream("n", sink).write(0)
+            rec.reset()
+            rec.mark("late")
+        proved(tmp_path)
+        assert [d[0] for d in diary(tmp_path)][-4:] == ["close", "open", "mark", "discard"]
+        assert [p.name for p in tmp_path.glob("d*.txt")] == ["d_0.txt"]
+
     def test_a_class_as_genesis_has_them_takes_single_samples(self, tmp_path: Path) -> None:
         """`process(data, t)` and `cleanup()` are enough; a file name goes to its constructor."""
         with Recorder("own", dir=tmp_path) as rec:
