@@ -22,8 +22,8 @@ def given() -> bool:
 
 
 def distrust() -> None:
-    """This process works on a recording of which nothing here tells that this user has made it."""
-    global _foreign  # noqa: PLW0603  - of this process, which works on nothing else
+    """Say that this process works on a recording of which nothing here tells that this user has made it."""
+    global _foreign
     _foreign = True
 
 

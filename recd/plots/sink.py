@@ -65,7 +65,7 @@ class PlotSink(BuildSink):
         extent = self._extent(passes)
         guest = Guest("recd.plots.film:FilmGuest", f"plot {path.name}", nice=_NICE, environment=_UNSEEN)
         try:
-            begin = {
+            begin: dict[str, Any] = {
                 "options": self.options.to_json(),
                 "schema": self.schema.to_json(),
                 "path": str(path),
