@@ -311,7 +311,8 @@ def _relocate(store: SessionStore) -> None:
             return {k: moved(v) for k, v in data.items()}
         if isinstance(data, list):
             return [moved(v) for v in data]
-        return new + data[len(old) :] if isinstance(data, str) and data.startswith(f"{old}/") else data
+        is_path = isinstance(data, str) and (data == old or data.startswith(f"{old}/"))
+        return new + data[len(old) :] if is_path else data
 
     for path in sorted(store.path.glob("s-*/*.json")):
         data = read_json(path)
