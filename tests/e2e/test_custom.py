@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -310,6 +311,20 @@ class TestWithADaemon:
         assert told["reason"].startswith(f"its {what}() has not returned for ")
         assert not guests(shared_runtime)
         assert len(csv_numbers(tmp_path / "x.csv")) == 50
+
+    def test_patience_begins_at_the_end(self, tmp_path: Path, shared_runtime: Path) -> None:
+        """One that was silent for longer before is not given up at once: it gets on, and has every sample."""
+        rec = Recorder("own", dir=tmp_path)
+        stream = rec.stream("n", CustomSink("own_recorders:Gated", filename="n.txt", patience=4))
+        for i in range(50):
+            stream.write(i)
+        wait_until(lambda: sinks_of(shared_runtime)[0]["state"] == "stalled")  # after more than that
+        go = threading.Timer(1.0, (tmp_path / "go").touch)
+        go.start()
+        rec.close()
+        go.join()
+        proved(tmp_path)
+        assert lines(tmp_path / "n.txt") == [*range(50)]
 
     def test_recover_tries_again_from_the_log(self, tmp_path: Path) -> None:
         """What its sink failed of is put right: every sample comes, and nothing is left over."""
