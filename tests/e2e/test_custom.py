@@ -385,6 +385,26 @@ def test_however_often_its_process_is_killed_every_sample_arrives(
     assert len(csv_numbers(tmp_path / "n.csv")) == written
 
 
+def test_a_discard_holds_whenever_its_process_is_killed(runtime: Path, tmp_path: Path) -> None:
+    """What was discarded is never in the file, and what came behind the last discard is, once."""
+    dice = random.Random(os.environ.get("RECD_SEED", "3"))
+    with Recorder("own", dir=tmp_path) as rec:
+        stream = rec.stream("n", CustomSink("own_recorders:Careful", filename="n.txt"))
+        for _ in range(8):
+            for _ in range(200):
+                stream.write(0)
+            wait_until(lambda: sinks_of(runtime)[0]["pid"])
+            rec.discard()
+            time.sleep(dice.random() * 0.05)  # it has heard of that, or not
+            for pid in guests(runtime):
+                os.kill(pid, signal.SIGKILL)
+        discarded = stream.stats["written"]
+        for _ in range(50):
+            stream.write(0)
+    proved(tmp_path)
+    assert lines(tmp_path / "n.txt") == [*range(discarded, discarded + 50)]
+
+
 @pytest.mark.parametrize("who", ["worker", "daemon and worker", "simulation", "everything"])
 def test_whoever_is_killed_the_recorder_gets_every_sample(runtime: Path, tmp_path: Path, who: str) -> None:
     """A worker's successor goes on where the recorder had synced; its guest does not outlive it."""
