@@ -68,12 +68,11 @@ class Finisher:
     def submit(self, work: Callable[[Job], Any]) -> Job:
         """Queue ``work``, a callable that receives its :class:`Job`."""
         with self._counting:
-            idle = len(self._threads) - self._unfinished
+            if len(self._threads) <= self._unfinished and len(self._threads) < self._most:
+                thread = threading.Thread(target=self._loop, name="finisher", daemon=True)
+                thread.start()  # or there is no room for one: then nothing was submitted
+                self._threads.append(thread)
             self._unfinished += 1
-        if idle <= 0 and len(self._threads) < self._most:
-            thread = threading.Thread(target=self._loop, name="finisher", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         job = Job(work)
         self._queue.put(job)
         return job

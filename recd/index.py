@@ -1,7 +1,8 @@
 """The index of sessions: one small JSON file per session, which outlives daemon and reboot.
 
 An entry: ``{"session", "name", "directory", "started_unix_s", "ended_unix_s" (or null), "state":
-"live" | "finished" | "failed", "runtime_dir", "streams"}``. It only tells where a recording is; what is
+"live" | "finished" | "failed", "runtime_dir", "streams"}``, and ``"foreign": true`` if it was only recovered
+here, not recorded. It only tells where a recording is; what is
 in it stands in its directory. So an entry may be damaged and is then left out, never fatal; but it is
 durable once it is written: after a loss of power nobody would look for the recording.
 """

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__, dropping, index, journal, strict_json
+from .guests import consent
 from .session import SessionStore, read_json, write_text
 
 if TYPE_CHECKING:
@@ -324,6 +325,7 @@ def index_entry(store: SessionStore, state: str, ended_unix_s: float | None = No
         "state": state,
         "runtime_dir": store.spec["runtime_dir"],
         "streams": len(store.streams()) if ended_unix_s is not None else 0,
+        **({"foreign": True} if consent.foreign() else {}),
     }
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from recd_client.segment import read_word
 
 from . import index, manifest
 from .durable import sync_directory, sync_file
+from .guests import consent
 from .recordings import logged
 from .registry import EXIT_LOCKED, MAIN_GROUP
 from .session import SessionStore, clear_begun, read_json, write_json
@@ -197,13 +197,14 @@ def finish(remains: Remains, tell: Callable[[int, int], object]) -> dict[str, An
         Its workers die again and again, or another one came first.
     """
     store = SessionStore(remains.directory, remains.session)
+    ours = _is_ours(remains)
     _relocate(store)
     for stream in remains.streams:
         if stream.state == "failed":
             (store.stream_path(stream.name) / "result.json").unlink(missing_ok=True)
     groups = {str(s["group"]) for s in store.streams() if not store.has_result(s["stream"])} | {MAIN_GROUP}
     # The main worker ends the session once the others are done.
-    workers = [_GroupWorker(store, group) for group in sorted(groups, key=lambda g: g == MAIN_GROUP)]
+    workers = [_GroupWorker(store, group, ours) for group in sorted(groups, key=lambda g: g == MAIN_GROUP)]
     try:
         while any(not w.finished() for w in workers):
             done = sum(store.has_result(s.name) for s in remains.streams)
@@ -218,9 +219,10 @@ def finish(remains: Remains, tell: Callable[[int, int], object]) -> dict[str, An
 class _GroupWorker:
     """A worker process for one group, started again when it dies."""
 
-    def __init__(self, store: SessionStore, group: str) -> None:
+    def __init__(self, store: SessionStore, group: str, ours: bool) -> None:
         self._store = store
         self._group = group
+        self._ours = ours
         self._starts = 0
         # Forked: what it needs is imported here already, and whoever recovers has no threads.
         self._context: Any = multiprocess.get_context("fork")
@@ -231,7 +233,14 @@ class _GroupWorker:
         store = self._store
         self.process = self._context.Process(
             target=_work,
-            args=(str(store.spec["runtime_dir"]), str(store.directory), store.session, self._group, crashed),
+            args=(
+                str(store.spec["runtime_dir"]),
+                str(store.directory),
+                store.session,
+                self._group,
+                crashed,
+                self._ours,
+            ),
             name=f"recover {self._group}",
         )
         self.process.start()
@@ -266,12 +275,26 @@ class _GroupWorker:
         self.process.join()
 
 
-def _work(runtime: str, directory: str, session: str, group: str, crashed: bool) -> None:
+def _work(runtime: str, directory: str, session: str, group: str, crashed: bool, ours: bool) -> None:
     """Body of a worker process."""
+    if not ours:
+        consent.distrust()
     os.environ.setdefault("RECD_LOG_LEVEL", "WARNING")
     from .worker import main
 
     main(runtime, directory, session, group, alone=True, crashed=crashed)
+
+
+def _is_ours(remains: Remains) -> bool:
+    """Whether this user's index tells that he recorded it here: what a directory brings along does not count."""
+    return any(
+        e["session"] == remains.session and not e.get("foreign") and _same(e["directory"], remains.directory)
+        for e in index.read_all()
+    )
+
+
+def _same(directory: str, other: Path) -> bool:
+    return os.path.realpath(directory) == os.path.realpath(other)
 
 
 def _relocate(store: SessionStore) -> None:
@@ -288,7 +311,8 @@ def _relocate(store: SessionStore) -> None:
             return {k: moved(v) for k, v in data.items()}
         if isinstance(data, list):
             return [moved(v) for v in data]
-        return new + data[len(old) :] if isinstance(data, str) and data.startswith(f"{old}/") else data
+        is_path = isinstance(data, str) and (data == old or data.startswith(f"{old}/"))
+        return new + data[len(old) :] if is_path else data
 
     for path in sorted(store.path.glob("s-*/*.json")):
         data = read_json(path)
@@ -297,10 +321,12 @@ def _relocate(store: SessionStore) -> None:
     for path in sorted(store.path.glob("s-*/sink*.parts")):
         lines = []
         for line in path.read_bytes().splitlines():
-            with suppress(ValueError):  # cut short by a kill
-                lines.append(json.dumps(moved(json.loads(line))))
+            try:
+                lines.append(json.dumps(moved(json.loads(line))).encode())
+            except ValueError:  # cut short by a kill: left to who reads it
+                lines.append(line)
         temporary = path.with_suffix(".moved")
-        temporary.write_text("\n".join([*lines, ""]))
+        temporary.write_bytes(b"\n".join([*lines, b""]))
         sync_file(temporary)
         temporary.replace(path)
         sync_directory(path.parent)

@@ -206,14 +206,14 @@ class LogRunner(Runner):
 
     def _take_items(self, chunk: Chunk) -> None:
         """Samples and events, up to the slice's size or the end of a part."""
-        number = self.part.number
+        part = self.part
         for item in chunk.items(self.context.schema, self.position, limit_bytes=_SLICE_BYTES):
             if isinstance(item.what, Batch):
                 self._take_batch(chunk, item, item.what)
             else:
                 self.position = item.behind
                 self._event(item.what, item.behind)
-            if self.part.number != number:
+            if self.part is not part:
                 return  # what follows is read again, from where the new part begins
 
     def _fits_whole(self, chunk: Chunk) -> bool:

@@ -25,6 +25,7 @@ from recd_client.errors import OutputError, RecdError, to_wire
 from . import __version__, index, manifest, syncing
 from .caution import Caution
 from .finisher import Finisher
+from .guests import consent
 from .link import Link, NoLink
 from .loading import Loader
 from .pace import Pace
@@ -370,7 +371,7 @@ def main(
         worker.stopping = True
 
     signal.signal(signal.SIGTERM, on_term)
-    if group == MAIN_GROUP:
+    if group == MAIN_GROUP and not consent.foreign():  # a daemon that took it up would trust it
         with suppress(OSError):  # that disk is full: the session is found by its directory as well
             index.write(manifest.index_entry(store, "live"))
     if isinstance(link, Link):

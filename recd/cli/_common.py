@@ -31,7 +31,7 @@ json_option: Callable[[Any], Any] = click.option(
 allow_code_option: Callable[[Any], Any] = click.option(
     "--allow-code",
     is_flag=True,
-    help="Run code of users' recorders that recordings with allow_code=True bring along.",
+    help="Run code of users' recorders that recordings bring along.",
 )
 
 

@@ -22,6 +22,8 @@ def command(timeout_s: float, allow_code: bool, as_json: bool) -> int:
     if not as_json:
         stop.report(stopped)
     started = start.start_daemon(allow_code=allow_code)
+    if allow_code and started.already:  # somebody else's start was quicker
+        start.check_allows(started.pid)
     if as_json:
         print_json({"stopped": stop.stopped_json(stopped), "started": start.started_json(started)})
     else:

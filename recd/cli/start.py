@@ -65,7 +65,7 @@ def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: b
     waiting = [] if as_json else _interrupted()
     started = start_daemon(allow_code=allow_code)
     if allow_code and started.already:
-        _check_allows(started.pid)
+        check_allows(started.pid)
     if as_json:
         print_json(started_json(started))
         return 0
@@ -75,7 +75,7 @@ def command(foreground: bool, allow_code: bool, ready_fd: int | None, as_json: b
     return 0
 
 
-def _check_allows(pid: int) -> None:
+def check_allows(pid: int) -> None:
     """Raise if the daemon that runs was started without that consent."""
     caller = connect()
     caller.close()

@@ -1,4 +1,8 @@
-"""Whether a user's recorder may run here: code travels only if the recorder and the daemon both say so."""
+"""Whether a user's recorder may run here.
+
+Code travels only if the recorder and the daemon both say so. A module that can be imported needs nobody's word, except
+where the recording itself comes from elsewhere: its files say which module, and where that is looked for.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,18 @@ def check(option: CustomSink, *, session_allows: bool) -> None:
     Raises
     ------
     CodeNotAllowedError
-        Its code would have to be unpickled, without both consents.
+        Its code would have to be unpickled, without both consents; or the recording comes from elsewhere.
     VersionMismatchError
         It is the byte code of another Python.
     OptionError
         No such module is found here.
     """
+    if consent.foreign() and not consent.given():
+        raise CodeNotAllowedError(
+            f"CustomSink {option.target}: this recording comes from elsewhere, and what it names is run only with "
+            "--allow-code",
+            "if you trust it: recd recover --allow-code DIRECTORY",
+        )
     if not option.code:
         _check_module(option)
         return

@@ -102,8 +102,9 @@ class Channel:
 
     def _let_go(self, job: Job) -> dict[str, Any]:
         guest = self._guest
-        if guest is not None and not self._broken:
-            guest.leave(_LEAVE_S)
+        if guest is not None:
+            if not self._broken:
+                guest.leave(_LEAVE_S)
             with self._starting:
                 self._guest = None
             guest.close()

@@ -1,4 +1,4 @@
-"""The daemon's consent to code that travels: given with ``--allow-code``, handed on to its children."""
+"""The consent to run users' code: that of the daemon, or of whoever recovers, is given with ``--allow-code``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 #: Set by the daemon for its workers; what it finds there itself does not count.
 VARIABLE: Final = "RECD_ALLOW_CODE"
+
+_foreign = False
 
 
 def give(allowed: bool) -> None:
@@ -17,3 +19,14 @@ def give(allowed: bool) -> None:
 def given() -> bool:
     """Whether the daemon has allowed it."""
     return os.environ.get(VARIABLE) == "1"
+
+
+def distrust() -> None:
+    """Say that this process works on a recording of which nothing here tells that this user has made it."""
+    global _foreign
+    _foreign = True
+
+
+def foreign() -> bool:
+    """Whether it does: then what the recording names is not even imported without the consent."""
+    return _foreign

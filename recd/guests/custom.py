@@ -27,7 +27,7 @@ from recd_client.errors import CustomSinkError
 
 from ..batch import DISCARD, Batch, Event
 from ..chunks import Chunk, Item
-from ..durable import CanSync
+from ..durable import CanSync, sync_file
 from ..finisher import Job
 from ..parts import Part
 from ..runner import SinkContext
@@ -126,7 +126,7 @@ class CustomRunner(LogRunner):
         self._sent.clear()
         self._done.clear()
         self._synced = None
-        self._syncing = self._loaded = False
+        self._syncing = self._loaded = self._discarding = False
         #: How long nothing was answered that was asked.
         self._quiet_s = 0.0
         self._looked_ns = self.context.now_ns()
@@ -165,7 +165,9 @@ class CustomRunner(LogRunner):
     def _open_sink(self, sink: AppendSink) -> None:
         if not self._opened:
             self._load()
-            state = {"part": self.part.number, "state": (self._sink_state or {}).get("state")}
+            # No checkpoint tells of anything in this part: what its file holds is what was discarded, or comes again.
+            anew = self._safe <= self.part.begin
+            state = {"part": self.part.number, "state": (self._sink_state or {}).get("state"), "anew": anew}
             sink.open(self._path_of(self.part), state)
             self._opened = True
 
@@ -195,31 +197,48 @@ class CustomRunner(LogRunner):
         self._quiet_s += min((now - self._looked_ns) / 1e9, _STEP_S)
         self._looked_ns = now
 
+    def end(self, position: int, next_seq: int = 0) -> None:
+        """See :class:`Runner`; its patience begins now, however slow the recorder was before."""
+        if self.end_position is None:
+            self._watch()
+            self._quiet_s = 0.0
+        super().end(position, next_seq)
+
     # --- the loop's slice ------------------------------------------------------------------------
     def _step(self, log_end: int) -> bool:
         self._watch()
         try:
             did = self._channel.collect()
         except GuestFailedError as e:
-            self._settle()
+            self._settle_last()
             self.trace = e.trace
             raise CustomSinkError(e.what) from None
         except GuestDiedError as e:
-            self._settle()
+            self._settle_last()
             self._bereave(e)
             return True
         except OSError:  # it could not be started
-            self._settle()
+            self._settle_last()
             self._replace()
             raise
         if did or not self._channel.waiting:
             self._quiet_s = 0.0
-        elif self.end_position is not None and self._quiet_s >= self.options.patience:
+        elif self._is_out_of_patience():
             raise CustomSinkError(self._hangs())
         did |= self._settle()
+        if self._discarding:
+            return did
         if self._channel.waiting_bytes > _WINDOW_BYTES or self._channel.waiting > _WINDOW_REQUESTS:
             return did
         return super()._step(log_end) or did
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether nothing came since the end for too long; how a guest leaves is bounded anyway."""
+        return (
+            self.end_position is not None
+            and self._channel.doing != "exit"
+            and self._quiet_s >= self.options.patience
+        )
 
     def _settle(self) -> bool:
         """Write down what the guest has done; whether there was anything."""
@@ -228,6 +247,11 @@ class CustomRunner(LogRunner):
             self._done[0]()  # an error leaves it there: it is done again
             self._done.popleft()
         return did
+
+    def _settle_last(self) -> None:
+        """The same for a guest that is gone: an error of the disk must not hide that. What it had done comes again."""
+        with suppress(OSError):
+            self._settle()
 
     def _take_batch(self, chunk: Chunk, item: Item, batch: Batch) -> None:
         super()._take_batch(chunk, item, batch)
@@ -278,15 +302,29 @@ class CustomRunner(LogRunner):
     def _discard(self, behind: int) -> None:
         if self._opened or self.part.samples:
             self._load()
-            path = str(self._path_of(self.part)) if self.sink.suffixes else None
-            self._channel.put("discard", filename=path)
+            self._channel.put("discard", lambda answer: self._done.append(self._keep_discarded))
+            # What follows may empty the file, so it is sent only when a successor would not need that any more.
+            self._discarding = True
         self._begin_part(self.part.number, behind, self._next_seq)
-        self.save()
+        if not self._discarding:
+            self.save()
+
+    def _keep_discarded(self) -> None:
+        if self.context.durable:
+            self.sync_log()
+        self._keep(self._state(None))
+        self._synced = None  # of before the discard
+        if self.context.durable:
+            self.checkpoint.sync()
+        self._discarding = False
 
     def _end(self) -> bool:
         if self._channel.waiting or self._done:
             return False
         if self._channel.pid and not self.part.samples and self.parts.parts:
+            if self._opened:  # for marks behind the last part
+                self._channel.put("discard")
+                self._opened = False
             self._channel.leave()
             return True
         done = super()._end()
@@ -337,6 +375,11 @@ class CustomRunner(LogRunner):
 
     def sync(self) -> None:
         """See :class:`Runner`; the guest's own sync is not waited for: until then the log is kept."""
+        if self.sink.suffixes:  # before what tells of them: those that are to be sealed, and the open one
+            closed = [p for p in self.parts.parts.values() if p.state == "sealing"]
+            for part in (*closed, self.part):
+                with suppress(FileNotFoundError):  # sealed meanwhile, or not begun
+                    sync_file(self._path_of(part))
         self.parts.sync()
         if not self.over:
             if self._safe != self.position:

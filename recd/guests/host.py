@@ -22,6 +22,8 @@ _TAIL_BYTES: Final = 4096
 #: What one guest may add to the worker's log.
 _MAX_LOGGED_BYTES: Final = 1 << 20
 _JOIN_S: Final = 1.0
+#: A SIGKILL takes effect at once, unless the process hangs in the kernel (a disk, or a driver, that does not answer).
+_KILL_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -89,42 +91,51 @@ class Guest:
         self, program: str, name: str, *, nice: int = 0, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        ours, theirs = socket.socketpair()
-        output_end, input_end = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "recd.guests",
-                    str(theirs.fileno()),
-                    str(nice),
-                    str(os.getpid()),
-                    program,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=input_end,
-                stderr=input_end,
-                pass_fds=(theirs.fileno(),),
-                # As of the daemon itself: a directory in which nothing is that could be imported by mistake.
-                cwd="/",
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,  # Ctrl-C is not for it, and what it starts can be ended with it
-            )
-        except BaseException:
-            ours.close()
-            os.close(output_end)
-            raise
-        finally:
-            theirs.close()
-            os.close(input_end)
-        self._wire = Wire(ours)
-        self._pidfd = os.pidfd_open(self._process.pid)
+        self._abandoned = False
         self._tail = bytearray()
-        self._listener = threading.Thread(
-            target=self._listen, args=(output_end,), name="guest output", daemon=True
+        with contextlib.ExitStack() as undo:  # of what is there when a step fails: descriptors, a process
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            with theirs:
+                output_end, input_end = os.pipe()
+                undo.callback(os.close, output_end)
+                try:
+                    self._process = self._spawn(program, nice, environment, theirs.fileno(), input_end)
+                finally:
+                    os.close(input_end)
+            undo.callback(self._end)
+            self._wire = Wire(ours)
+            self._pidfd = os.pidfd_open(self._process.pid)
+            undo.callback(os.close, self._pidfd)
+            self._listener = threading.Thread(
+                target=self._listen, args=(output_end,), name="guest output", daemon=True
+            )
+            self._listener.start()
+            undo.pop_all()
+
+    @staticmethod
+    def _spawn(
+        program: str, nice: int, environment: Mapping[str, str] | None, wire: int, output: int
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "recd.guests",
+                str(wire),
+                str(nice),
+                str(os.getpid()),
+                program,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=(wire,),
+            # As of the daemon itself: a directory in which nothing is that could be imported by mistake.
+            cwd="/",
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # Ctrl-C is not for it, and what it starts can be ended with it
         )
-        self._listener.start()
 
     @property
     def pid(self) -> int:
@@ -169,13 +180,27 @@ class Guest:
         return bytes(self._tail).decode("utf-8", "replace").strip()
 
     def kill(self) -> None:
-        """It is gone, and what it started in its session with it; its last words are known."""
+        """It is gone, and what it started in its session with it; its last words are known.
+
+        One that hangs in the kernel goes when that lets go of it; it is not waited for.
+        """
+        if self._end():
+            self._listener.join(_JOIN_S)
+
+    def _end(self) -> bool:
+        """Kill the process and take leave of it; whether it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._process.wait()
-        self._listener.join(_JOIN_S)
+        if self._abandoned:
+            return False
+        try:
+            self._process.wait(_KILL_S)
+        except subprocess.TimeoutExpired:
+            self._abandoned = True
+            log.warning("%s, pid %d, hangs in the kernel; it is left behind", self.name, self.pid)
+        return not self._abandoned
 
     def close(self) -> None:
         """It is gone, and nothing of it is held any more; not while another thread asks."""
@@ -194,9 +219,11 @@ class Guest:
 
     def _epitaph(self, error: Exception) -> GuestDiedError:
         """How it ended, with its last words."""
-        code = self._process.wait()
+        code = self._process.poll()
         if isinstance(error, ProtocolError):
             how = f"wrote to recd's own channel: {error.what}"
+        elif code is None:
+            how = "hangs in the kernel, and was left behind"
         elif code < 0:
             how = f"was killed by {_signal_name(-code)}"
         else:

@@ -59,6 +59,7 @@ class RecorderHost:
         elif op == "close":
             self._sync(recorder)
             recorder.close()
+            self._sync_file(recorder)  # the worker vouches for what it wrote just now, too
             self._now = None
         return None
 
@@ -88,7 +89,10 @@ class RecorderHost:
     def _open(self, header: dict[str, Any]) -> None:
         if self._make is None or self._schema is None:
             raise RuntimeError("open before load")
-        self._now = self._make(header["filename"])
+        filename = header["filename"]
+        if header.get("anew") and filename is not None and os.path.exists(filename):
+            os.truncate(filename, 0)
+        self._now = self._make(filename)
         self._now.open(self._schema, {**self._info, **{k: header[k] for k in ("filename", "part", "state")}})
 
     def _sync(self, recorder: Recorder) -> Any:
@@ -98,17 +102,18 @@ class RecorderHost:
                 f"sync() returned {len(json.dumps(state))} bytes of state, at most {MAX_STATE_BYTES} can be kept",
                 "return something small, such as the length of a file",
             )
-        if self._durable and recorder.filename is not None and recorder.filename.exists():
-            sync_file(recorder.filename)
+        self._sync_file(recorder)
         return state
 
+    def _sync_file(self, recorder: Recorder) -> None:
+        if self._durable and recorder.filename is not None and recorder.filename.exists():
+            sync_file(recorder.filename)
+
     def _discard(self, header: dict[str, Any]) -> None:
+        """The file is left as it is: only when a checkpoint tells of the discard it is emptied, by the next open."""
         if self._now is not None:
             self._now.discard()
             self._now = None
-        filename = header["filename"]
-        if filename is not None and os.path.exists(filename):
-            os.truncate(filename, 0)
 
 
 class Recorder:

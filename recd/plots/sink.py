@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +35,8 @@ _UNSEEN: Final = {"QT_QPA_PLATFORM": "offscreen", "MPLBACKEND": "agg"}
 _SAMPLES: Final = 32
 #: A guest that draws nothing for so long has hung.
 _PATIENCE_S: Final = 120.0
+#: When all is drawn, its film is copied and read once more: no disk is slower.
+_BYTES_PER_S: Final = 1e6
 
 
 class PlotSink(BuildSink):
@@ -58,11 +61,11 @@ class PlotSink(BuildSink):
         OutputError
             The guest that draws has failed, died or hung.
         """
-        passes = Passes(_Slices(source), progress)
+        passes, size_bytes = Passes(_Slices(source), progress), 0
         extent = self._extent(passes)
         guest = Guest("recd.plots.film:FilmGuest", f"plot {path.name}", nice=_NICE, environment=_UNSEEN)
         try:
-            begin = {
+            begin: dict[str, Any] = {
                 "options": self.options.to_json(),
                 "schema": self.schema.to_json(),
                 "path": str(path),
@@ -73,7 +76,9 @@ class PlotSink(BuildSink):
             for batch in passes.batches():
                 header, buffers = encode_batch(batch)
                 _ask(guest, "draw", buffers, **header)
-            _ask(guest, "finish")
+            with suppress(FileNotFoundError):
+                size_bytes = raw_path(path).stat().st_size
+            _ask(guest, "finish", patience_s=_PATIENCE_S + size_bytes / _BYTES_PER_S)
         finally:
             guest.close()
             raw_path(path).unlink(missing_ok=True)
@@ -116,9 +121,11 @@ class _Slices:
                 yield batch[i : i + _SAMPLES]
 
 
-def _ask(guest: Guest, op: str, buffers: Any = (), **fields: Any) -> dict[str, Any]:
+def _ask(
+    guest: Guest, op: str, buffers: Any = (), patience_s: float = _PATIENCE_S, **fields: Any
+) -> dict[str, Any]:
     """The guest's answer; its errors become ours."""
-    watch = threading.Timer(_PATIENCE_S, guest.kill)
+    watch = threading.Timer(patience_s, guest.kill)
     watch.daemon = True
     watch.start()
     try:

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,17 @@ class TestWithADaemon:
         assert [lines(tmp_path / f"reset_{k}.txt") for k in range(3)] == [[0, 1, 2], [3, 4], [7, 8, 9]]
         assert [lines(tmp_path / f"split_000{k}.txt") for k in range(2)] == [[0, 1, 2, 3], [7, 8, 9]]
         assert lines(tmp_path / "n_0.txt") == [0, 1, 2, 3, 4]
+
+    def test_a_part_of_marks_alone_is_thrown_away(self, tmp_path: Path) -> None:
+        """Its recorder hears so before its process ends; there is no file of it."""
+        with Recorder("own", dir=tmp_path) as rec:
+            sink = CustomSink("own_recorders:Diary", filename="d.txt", save_on_reset=True)
+            rec.stream("n", sink).write(0)
+            rec.reset()
+            rec.mark("late")
+        proved(tmp_path)
+        assert [d[0] for d in diary(tmp_path)][-4:] == ["close", "open", "mark", "discard"]
+        assert [p.name for p in tmp_path.glob("d*.txt")] == ["d_0.txt"]
 
     def test_a_class_as_genesis_has_them_takes_single_samples(self, tmp_path: Path) -> None:
         """`process(data, t)` and `cleanup()` are enough; a file name goes to its constructor."""
@@ -300,6 +312,20 @@ class TestWithADaemon:
         assert not guests(shared_runtime)
         assert len(csv_numbers(tmp_path / "x.csv")) == 50
 
+    def test_patience_begins_at_the_end(self, tmp_path: Path, shared_runtime: Path) -> None:
+        """One that was silent for longer before is not given up at once: it gets on, and has every sample."""
+        rec = Recorder("own", dir=tmp_path)
+        stream = rec.stream("n", CustomSink("own_recorders:Gated", filename="n.txt", patience=4))
+        for i in range(50):
+            stream.write(i)
+        wait_until(lambda: sinks_of(shared_runtime)[0]["state"] == "stalled")  # after more than that
+        go = threading.Timer(1.0, (tmp_path / "go").touch)
+        go.start()
+        rec.close()
+        go.join()
+        proved(tmp_path)
+        assert lines(tmp_path / "n.txt") == [*range(50)]
+
     def test_recover_tries_again_from_the_log(self, tmp_path: Path) -> None:
         """What its sink failed of is put right: every sample comes, and nothing is left over."""
         code = """
@@ -357,6 +383,26 @@ def test_however_often_its_process_is_killed_every_sample_arrives(
         assert set(found) == {*range(written)}
         assert all(b <= a + 1 for a, b in itertools.pairwise(found))
     assert len(csv_numbers(tmp_path / "n.csv")) == written
+
+
+def test_a_discard_holds_whenever_its_process_is_killed(runtime: Path, tmp_path: Path) -> None:
+    """What was discarded is never in the file, and what came behind the last discard is, once."""
+    dice = random.Random(os.environ.get("RECD_SEED", "3"))
+    with Recorder("own", dir=tmp_path) as rec:
+        stream = rec.stream("n", CustomSink("own_recorders:Careful", filename="n.txt"))
+        for _ in range(8):
+            for _ in range(200):
+                stream.write(0)
+            wait_until(lambda: sinks_of(runtime)[0]["pid"])
+            rec.discard()
+            time.sleep(dice.random() * 0.05)  # it has heard of that, or not
+            for pid in guests(runtime):
+                os.kill(pid, signal.SIGKILL)
+        discarded = stream.stats["written"]
+        for _ in range(50):
+            stream.write(0)
+    proved(tmp_path)
+    assert lines(tmp_path / "n.txt") == [*range(discarded, discarded + 50)]
 
 
 @pytest.mark.parametrize("who", ["worker", "daemon and worker", "simulation", "everything"])
@@ -459,6 +505,48 @@ def test_a_slow_recorder_costs_disk_and_then_what_the_stream_says(runtime: Path,
     manifest = proved(tmp_path)
     assert lines(tmp_path / "n.txt") == [i for i, w in enumerate(wrote) if w]
     assert manifest["streams"]["n"]["lost"] == {"timeout": wrote.count(False)}
+
+
+# --- recordings from elsewhere ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_recording_from_elsewhere_runs_no_code_unasked(tmp_path: Path) -> None:
+    """Moved, its recorder is not even imported; the other file is finished; trying again makes it no better."""
+    module = tmp_path / "made" / "brought.py"
+    module.parent.mkdir()
+    module.write_text(
+        "from pathlib import Path\n"
+        "Path(__file__).with_name('ran').touch()\n"
+        "class R:\n"
+        "    def process(self, data, t):\n"
+        "        if not Path(__file__).with_name('mended').exists():\n"
+        "            raise ValueError('not yet')\n"
+    )
+    code = """
+import sys
+from recd_client import CSVFile, CustomSink, Recorder
+sys.path.insert(0, sys.argv[1])
+with Recorder("own", dir=sys.argv[1]) as rec:
+    stream = rec.stream("x", CustomSink("brought:R"))
+    other = rec.stream("y", CSVFile("y.csv"))
+    for i in range(5):
+        stream.write(i)
+        other.write(i)
+"""
+    run_python(code, tmp_path / "made")
+    moved = (tmp_path / "made").rename(tmp_path / "moved")
+    (moved / "ran").unlink()
+    (moved / "mended").touch()
+    for _ in range(2):
+        refused = recover(moved)
+        assert refused.returncode == 1
+        assert "comes from elsewhere" in " ".join(refused.stdout.split())
+        assert not (moved / "ran").exists()
+    done = recover(moved, "--allow-code")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (moved / "ran").exists()
+    proved(moved)
 
 
 # --- code that travels ------------------------------------------------------------------------------

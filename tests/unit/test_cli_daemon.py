@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -410,6 +411,21 @@ def test_restart_stops_then_starts(daemon: FakeDaemon, monkeypatch: pytest.Monke
     assert result.exit_code == 0
     assert "s1: slow" in result.stderr
     assert result.stdout.splitlines()[-1].startswith("recd is running, pid 77 (socket ")
+
+
+def test_restart_with_consent_beside_a_daemon_without_is_an_error(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another start was quicker: the consent is not in force, and whoever gave it must know."""
+    other = SimpleNamespace(server={"allow_code": False}, close=lambda: None)
+    monkeypatch.setattr(start, "connect", lambda: other)
+    monkeypatch.setattr(start, "start_daemon", lambda *, allow_code: start.Started(77, already=True))
+    assert recd("restart").exit_code == 0
+    refused = recd("restart", "--allow-code")
+    assert refused.exit_code != 0
+    assert "pid 77, and does not allow code" in refused.stderr
+    other.server["allow_code"] = True
+    assert recd("restart", "--allow-code").exit_code == 0
 
 
 def test_restart_json_tells_both_halves(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:

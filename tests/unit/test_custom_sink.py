@@ -227,6 +227,16 @@ def test_looking_for_a_module_runs_nothing_of_it(tmp_path: Path, monkeypatch: py
         admission.check(missing, session_allows=False)
 
 
+def test_a_recording_from_elsewhere_imports_nothing_without_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files name the module, and where it is looked for: that needs the word of whoever recovers it."""
+    monkeypatch.delenv(consent.VARIABLE, raising=False)
+    monkeypatch.setattr(consent, "_foreign", True)
+    with pytest.raises(CodeNotAllowedError, match="--allow-code"):
+        admission.check(CustomSink(own_recorders.Careful), session_allows=True)
+    monkeypatch.setenv(consent.VARIABLE, "1")
+    admission.check(CustomSink(own_recorders.Careful), session_allows=False)
+
+
 def test_the_daemons_consent_is_its_own_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in its environment does not count."""
     monkeypatch.setenv(consent.VARIABLE, "1")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recd.finisher import Finisher
 from recd.guests.host import Guest, GuestDiedError, GuestFailedError
 from recd_client.process import start_ticks
 from support import wait_until
@@ -96,6 +100,54 @@ def test_one_that_hangs_is_ended_from_another_thread(guest: Guest) -> None:
     with pytest.raises(GuestDiedError, match="SIGKILL"):
         guest.ask("hang")
     killer.join()
+
+
+def test_one_that_no_kill_ends_is_left_behind(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a process that hangs in the kernel: whoever ends it waits once, for a moment, and goes on."""
+    with monkeypatch.context() as immortal:
+        immortal.setattr(os, "killpg", lambda pid, number: None)
+        immortal.setattr(guest._process, "kill", lambda: None)
+        guest.kill()
+        guest.kill()
+        assert start_ticks(guest.pid)
+    assert caplog.text.count("left behind") == 1
+    guest.kill()
+    guest._process.wait()
+
+
+@pytest.mark.parametrize("step", ["os.pidfd_open", "threading.Thread.start"])
+def test_one_that_could_not_be_started_leaves_nothing(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Neither descriptors nor a process, whichever step finds no room."""
+    started: list[subprocess.Popen[bytes]] = []
+    spawn = Guest._spawn
+
+    def spy(*arguments: Any) -> subprocess.Popen[bytes]:
+        started.append(spawn(*arguments))
+        return started[-1]
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.EMFILE, "no room")
+
+    monkeypatch.setattr(Guest, "_spawn", staticmethod(spy))
+    monkeypatch.setattr(step, full)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="no room"):
+        Guest(PROGRAM, "odd")
+    assert os.listdir("/proc/self/fd") == before
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_a_thread_that_cannot_be_started_is_started_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finisher does not count on one that is not there."""
+    finisher = Finisher(lambda: None)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no room")))
+        with pytest.raises(RuntimeError):
+            finisher.submit(lambda job: 1)
+    assert finisher.submit(lambda job: 2).done.wait(20)
+    finisher.stop(20)
 
 
 def test_what_a_guest_has_started_is_ended_with_it(guest: Guest) -> None:

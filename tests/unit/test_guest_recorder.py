@@ -123,13 +123,13 @@ class Remembers(Sink):
         return Remembers.state_to_keep
 
 
-def opened() -> RecorderHost:
+def opened(filename: str | None = None) -> RecorderHost:
     """A host whose recorder is open."""
     host = RecorderHost()
     host._schema = SCHEMAS["a bare vector"]
     host._info = {"directory": "/", "stream": "s", "metadata": {}}
     host._make = lambda filename: recorder_of(Remembers, {}, filename)
-    host.handle("open", {"filename": None, "part": 0, "state": None}, memoryview(b""))
+    host.handle("open", {"filename": filename, "part": 0, "state": None}, memoryview(b""))
     return host
 
 
@@ -157,3 +157,33 @@ def test_single_samples_of_a_bare_stream_are_no_dicts() -> None:
     batch: Batch = of_extremes(schema, 2).batch(0, 2)
     recorder.write(batch)
     assert [d.tobytes() for d in seen] == [row.tobytes() for row in batch.fixed("data")]
+
+
+def test_a_discarded_file_is_emptied_by_the_open_behind_it_only(tmp_path: Path) -> None:
+    """Until then whoever goes on from before the discard finds what stood there."""
+    path = tmp_path / "x.part.txt"
+    path.write_text("discarded")
+    host = opened(str(path))
+    host.handle("discard", {}, memoryview(b""))
+    assert path.read_text() == "discarded"
+    again = {"filename": str(path), "part": 0, "state": None}
+    host.handle("open", again, memoryview(b""))
+    assert path.read_text() == "discarded"
+    host.handle("open", {**again, "anew": True}, memoryview(b""))
+    assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_close_writes_is_synced_too_where_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    """The file's last sync comes behind the recorder's `close`."""
+    path, synced = tmp_path / "x.part.txt", []
+    path.touch()
+    monkeypatch.setattr(Remembers, "close", lambda self: path.write_text("the end"))
+    monkeypatch.setattr("recd.guests.recorder.sync_file", lambda path: synced.append(path.read_text()))
+    Remembers.state_to_keep = None
+    host = opened(str(path))
+    host._durable = durable
+    host.handle("close", {}, memoryview(b""))
+    assert synced == (["", "the end"] if durable else [])
