@@ -79,13 +79,18 @@ static PyObject *arrays_at(const writer_object *w, uint64_t offset) {
     PyObject *key = row ? PyTuple_Pack(2, row, Py_Ellipsis) : NULL, *arrays = w->bare ? NULL : PyDict_New();
     bool all = key && (arrays || w->bare);
     for (Py_ssize_t i = 0; all && i < w->n_fields; i++) {
-        PyObject *array = PyObject_GetItem(w->fields[i].place, key);
+        PyObject *name = w->fields[i].name, *place = w->fields[i].place;
+        Py_INCREF(name); /* Python that runs in here may let go of the fields */
+        Py_INCREF(place);
+        PyObject *array = PyObject_GetItem(place, key);
         if (w->bare) {
             arrays = array;
         } else {
-            all = array && PyDict_SetItem(arrays, w->fields[i].name, array) == 0;
+            all = array && PyDict_SetItem(arrays, name, array) == 0;
             Py_XDECREF(array);
         }
+        Py_DECREF(name);
+        Py_DECREF(place);
     }
     Py_XDECREF(row);
     Py_XDECREF(key);

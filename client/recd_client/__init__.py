@@ -142,7 +142,7 @@ _HOMES = {
 
 
 #: Adapters to simulators, which are imported only when they are named.
-_ADAPTERS = ("gymnasium", "mujoco")
+_ADAPTERS = ("genesis", "gymnasium", "mujoco")
 
 
 def __getattr__(name: str) -> Any:

@@ -269,6 +269,8 @@ class Recording:
 
 
 def _kept(value: Any) -> Any:
-    """An argument as it was at the call: functions change arrays in place."""
-    copy = getattr(value, "copy", None)
+    """An argument as it was at the call: functions change arrays in place, and lists of them."""
+    if isinstance(value, (list, tuple)):
+        return [_kept(part) for part in value]
+    copy = getattr(value, "copy", None) or getattr(value, "clone", None)  # the latter is torch's
     return copy() if callable(copy) and hasattr(value, "shape") else value

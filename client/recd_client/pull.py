@@ -94,10 +94,17 @@ class Pull:
         """Record the sample of this step; returns the error that is to be raised, if any."""
         if self.stream.is_paused:  # rendering is not for nothing
             return None
+        error: RecdError
         try:
             self.stream.write(self._sample(), t, step)
         except RecdError as e:
             error = e
+        except Exception as e:  # memory that a device does not give, for example
+            error = DataFunctionError(
+                f"stream {self.stream.name!r}: its sample raised {type(e).__name__}: {e}",
+                "see the error above; on_error='warn' goes on with the other streams",
+            )
+            error.__cause__ = e
         else:
             return None
         if self._on_error == "raise":

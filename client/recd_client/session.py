@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import forks, layout
@@ -93,8 +93,8 @@ class Session:
         """Where a file of that name ends up."""
         return os.path.normpath(self.directory / filename)
 
-    def take_files(self, stream: str, sinks: Iterable[SinkOptions]) -> list[str]:
-        """Give the sinks' files to a stream; returns which it did not have before.
+    def take_files(self, stream: str, sinks: Iterable[SinkOptions]) -> dict[str, str | None]:
+        """Give the sinks' files to a stream; returns whose those were that it did not have before, None: nobody's.
 
         Raises
         ------
@@ -128,14 +128,17 @@ class Session:
                     "record into another directory, or pass overwrite='replace' or 'number' to Recorder",
                 )
             wanted[path] = stream
-        fresh = [path for path in wanted if path not in self._files]
+        before_it = {path: self._files.get(path) for path in wanted if self._files.get(path) != stream}
         self._files.update(wanted)
-        return fresh
+        return before_it
 
-    def give_back_files(self, paths: Iterable[str]) -> None:
-        """Undo :meth:`take_files`."""
-        for path in paths:
-            self._files.pop(path, None)
+    def give_back_files(self, taken: Mapping[str, str | None]) -> None:
+        """Undo :meth:`take_files`, which returned this."""
+        for path, owner in taken.items():
+            if owner is None:
+                self._files.pop(path, None)
+            else:
+                self._files[path] = owner
 
     # --- marks -------------------------------------------------------------------------------------
     def mark(self, label: str, fields: dict[str, Any]) -> None:

@@ -350,9 +350,10 @@ class Stream:
             self._paused = paused
             self.follow_pause(self._session.clock.event(), {"stream": self.name})
 
-    def _checked_change(self, filename: Any, fps: Any) -> tuple[dict[str, Any], list[str]]:
+    def _checked_change(self, filename: Any, fps: Any) -> tuple[dict[str, Any], dict[str, str | None]]:
         """What ``close`` asks the daemon to change, and the files that were taken for it."""
-        sinks, taken = self._settings.sinks, []
+        sinks = self._settings.sinks
+        taken: dict[str, str | None] = {}
         if fps is not None and not any(isinstance(s, (VideoFile, Plot)) and s.suffixes for s in sinks):
             raise OptionError(f"stream {self.name!r} has no video for fps={fps!r}", "leave fps out")
         rate = checked_fps(fps)

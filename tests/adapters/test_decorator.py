@@ -56,6 +56,24 @@ def test_arguments_are_recorded_as_they_were_at_the_call(tmp_path: Path) -> None
     ]  # fmt: skip
 
 
+@pytest.mark.requires("torch")
+def test_tensors_and_lists_of_arrays_are_recorded_as_they_were_at_the_call(tmp_path: Path) -> None:
+    """A function that changes them in place changes no row."""
+    import torch
+
+    @record(NPZFile("kept.npz"), dir=tmp_path, args=("tensor", "pair"))
+    def change(tensor: Any, pair: list[Any]) -> None:
+        tensor += 1
+        pair[0] += 1
+
+    change(torch.zeros(2), [np.zeros(2), np.zeros(2)])
+    change.recording.close()
+    arrays = npz(tmp_path / "kept.npz")
+    assert arrays["tensor"].tolist() == [[0, 0]]
+    assert arrays["pair"].tolist() == [[[0, 0], [0, 0]]]
+    proved(tmp_path)
+
+
 def test_each_value_that_a_generator_yields_is_recorded(tmp_path: Path) -> None:
     """What is sent and thrown into it, and what it returns, go their way as before."""
 

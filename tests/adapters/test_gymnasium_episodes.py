@@ -19,6 +19,7 @@ if find_spec("gymnasium"):
     import gymnasium
 
     from recd_client.gymnasium import RecordEpisode, VectorRecordEpisode, load_episode
+    from recd_client.gymnasium.spaces import leaves_of
 
 pytestmark = [
     pytest.mark.requires("gymnasium"),
@@ -312,6 +313,10 @@ def test_what_the_environment_should_not_have_returned_is_named(tmp_path: Path) 
     with pytest.raises(SchemaError, match="its space has int64, got float64"):
         env.reset()
     env.close()
+    leaf = leaves_of(gymnasium.spaces.Box(-100, 100, (2,), np.int8), "q", ".")[0]
+    assert leaf.of(np.array([-100, 100])).dtype == np.int8
+    with pytest.raises(SchemaError, match="'q': its space has int8, got int64"):
+        leaf.of(np.array([300, 1]))
 
 
 def test_episodes_of_another_run_are_not_mixed_with_these(tmp_path: Path) -> None:

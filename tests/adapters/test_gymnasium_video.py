@@ -18,13 +18,13 @@ import pytest
 from environments import Counting, several
 from killing import wait_for_manifest
 from recd_client import MissingLibraryError, OptionError, Recorder, VideoFile
-from recordings import decoded, manifest_of, numbers, proved, shown_at
+from recordings import decoded, manifest_of, npz, numbers, proved, shown_at
 from support import wait_until
 
 if find_spec("gymnasium"):
     import gymnasium
 
-    from recd_client.gymnasium import RecordVideo, VectorRecordVideo
+    from recd_client.gymnasium import RecordEpisode, RecordVideo, VectorRecordVideo
 
 pytestmark = [
     pytest.mark.requires("gymnasium"),
@@ -218,6 +218,34 @@ def test_more_videos_than_a_recording_takes_streams_are_several_recordings(
     assert len([*tmp_path.glob("manifest*.json")]) == 3
 
 
+@pytest.mark.parametrize("wrapper", ["RecordVideo", "RecordEpisode"])
+def test_a_full_recording_goes_on_as_long_as_a_sub_environment_records_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapper: str
+) -> None:
+    """Sub-environments that a recording has no room for begin another; nobody's running file ends with it."""
+    monkeypatch.setattr("recd_client.gymnasium.home._MOST_STREAMS", 2)
+    if wrapper == "RecordVideo":
+        options: dict[str, Any] = {
+            "layout": "separate",
+            "episode_trigger": lambda e: True,
+            "overflow": "block",
+        }
+        run(RecordVideo(vector(3, "NextStep"), str(tmp_path), **options), 13, masked=False)
+        assert films(tmp_path) == {
+            f"rl-video-env-{i}-episode-{episode}.mp4": frames
+            for i in range(3)
+            for episode, frames in enumerate(shown((3 + i, 2, 4), 13, "NextStep"))
+        }
+    else:
+        run(RecordEpisode(vector(3, "NextStep"), str(tmp_path), overflow="block"), 13, masked=False)
+        for i in range(3):
+            lengths = [len(frames) for frames in shown((3 + i, 2, 4), 13, "NextStep")]
+            files = [tmp_path / f"episode-env-{i}_{n}.npz" for n in range(len(lengths))]
+            assert [len(npz(file)["reward"]) for file in files] == lengths
+    assert len([*tmp_path.glob("manifest*.json")]) > 1
+    proved(tmp_path)
+
+
 # --- ends ---------------------------------------------------------------------------------------------
 
 SCRIPT = """
@@ -397,6 +425,9 @@ def test_what_is_not_allowed_is_refused_when_the_wrapper_is_made(tmp_path: Path)
         RecordVideo(Counting(), str(tmp_path), options=VideoFile("mine.mp4"))
     with pytest.raises(OptionError, match="layout='grid'"):
         RecordVideo(vector(2, "NextStep"), str(tmp_path), layout="grid")
+    for ratio in ((1, 0), 2, (1, 2, 3)):
+        with pytest.raises(OptionError, match="video_aspect_ratio"):
+            RecordVideo(vector(2, "NextStep"), str(tmp_path), video_aspect_ratio=ratio)
     with pytest.raises(OptionError, match="no video is being recorded"):
         RecordVideo(Counting(), str(tmp_path)).stop_recording()
 

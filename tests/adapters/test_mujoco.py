@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,24 @@ def test_what_is_not_allowed_is_refused_before_anything_is_recorded(
     assert not (tmp_path / "new").exists()
     with pytest.raises(OptionError, match="expected an MjModel and its MjData"):
         record(data, model)
+
+
+def test_what_fails_behind_the_opening_leaves_nothing_open(tmp_path: Path) -> None:
+    """The recorder of its own is closed, and its recording finished."""
+    model, data = simulation()
+    with pytest.raises(OptionError, match="overflow='never'"):
+        record(model, data, dir=tmp_path, overflow="never")
+    assert wait_for_manifest(tmp_path)["state"] == "complete"
+
+
+def test_a_frame_rate_that_is_a_ratio_decides_when_frames_are_due(tmp_path: Path) -> None:
+    """Of a Fraction, and of a string: as many frames as the rate says."""
+    for fps in (Fraction(25, 2), "25/2"):
+        folder = tmp_path / type(fps).__name__
+        model, data = simulation()
+        with record(model, data, cameras={"side": VideoFile(fps=fps)}, dir=folder, overflow="block") as rec:
+            while data.time < 0.79:
+                mujoco.mj_step(model, data)
+                rec.step()
+        assert len(decoded(folder / "side.mp4")) == 10
+        proved(folder)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+import recd_client
+
 #: What is loaded anew with another Genesis.
 OURS = "recd_client.genesis"
 
@@ -72,6 +74,34 @@ class RecorderManager:
             recorder.stop()
 
 
+class CollectingCamera:
+    """Genesis' camera as in 0.4.5: it keeps what it rendered, and encodes it when the recording stops."""
+
+    idx = 0
+    _is_batched = False
+
+    def __init__(self) -> None:
+        self._in_recording = False
+        self._recorded_t_prev = -1
+        self._recorded_imgs: Any = []
+        self._visualizer = SimpleNamespace(
+            scene=SimpleNamespace(dt=0.01, sim=SimpleNamespace(cur_step_global=0))
+        )
+
+    def start_recording(self) -> None:
+        self._in_recording = True
+
+    def render(self, image: Any) -> None:
+        self._visualizer.scene.sim.cur_step_global += 1
+        if self._in_recording:
+            self._recorded_imgs.append(image)
+
+    def stop_recording(self, save_to_filename: Any = None, fps: int = 60) -> None:
+        self.encoded = [*self._recorded_imgs]
+        self._recorded_imgs.clear()
+        self._in_recording = False
+
+
 def make(version: str = "1.4.5") -> dict[str, ModuleType]:
     """The modules of a Genesis of this version."""
     kinds = {name: type(name, (Options,), {}) for name in NAMES}
@@ -98,7 +128,7 @@ def make(version: str = "1.4.5") -> dict[str, ModuleType]:
         recorders=SimpleNamespace(RecorderManager=Manager, register_recording=register_recording, **kinds),
     )
     base.Recorder = Recorder  # type: ignore[attr-defined]
-    camera.Camera = Camera  # type: ignore[attr-defined]
+    camera.Camera = CollectingCamera if version < "1" else Camera  # type: ignore[attr-defined]
     return {"genesis": gs, "genesis.recorders.base_recorder": base, "genesis.vis.camera": camera}
 
 
@@ -117,7 +147,8 @@ def put(patch: pytest.MonkeyPatch, modules: dict[str, ModuleType] | None) -> Non
     """These modules are what ``import genesis`` finds, or nothing is; recd's adapter is loaded anew."""
     for name in [n for n in sys.modules if n == OURS or n.startswith(f"{OURS}.")]:
         patch.delitem(sys.modules, name)
-    patch.delattr("recd_client.genesis", raising=False)
+    if "genesis" in vars(recd_client):  # asking for it would load it
+        patch.delattr(recd_client, "genesis")
     if modules is None:
         patch.setitem(sys.modules, "genesis", None)  # type: ignore[arg-type]
         return

@@ -2,7 +2,7 @@
 
 ``compare`` records the same scenes four times, each into a directory of its own: with Genesis' own recorders
 (``own``), with those rerouted (``dropin``), with Genesis' own again after ``uninstall`` (``again``), and with
-recd's options (``native``). ``kill`` ends itself with the signal right behind step 100.
+recd's options (``native``). ``kill`` ends itself with the signal right behind step 1,000.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def kill(top: Path, signal_number: int) -> None:
     run.scene.build()
     start = run.camera.start_recording if OLD else lambda: run.camera.start_recording("camera.mp4", fps=100)
     start()
-    for _ in range(100):
+    for _ in range(1000):
         run.scene.step()
         if OLD:
             run.camera.render()

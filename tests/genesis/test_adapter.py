@@ -160,6 +160,44 @@ def test_install_reroutes_and_uninstall_restores(gs: ModuleType, adapter: Module
     assert not adapter.installed()
 
 
+def test_uninstall_leaves_a_recording_of_a_camera_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, shared_runtime: Path, tmp_path: Path
+) -> None:
+    """In 0.4.5 the camera that records then stops with recd's file, and records with Genesis' own methods again."""
+    monkeypatch.chdir(tmp_path)
+    modules = make("0.4.5")
+    put(monkeypatch, modules)
+    adapter = importlib.import_module("recd_client.genesis")
+    camera: Any = modules["genesis.vis.camera"].Camera()  # type: ignore[attr-defined]
+    adapter.install()
+    camera.start_recording()
+    for level in (0, 100):
+        camera.render(np.full((32, 32, 3), level, np.uint8))
+    adapter.uninstall()
+    camera.stop_recording(save_to_filename="a.mp4", fps=10)
+    np.testing.assert_allclose(decoded(tmp_path / "a.mp4").mean(axis=(1, 2, 3)), [0, 100], atol=4)
+    camera.start_recording()
+    camera.render("theirs")
+    camera.stop_recording()
+    assert camera.encoded == ["theirs"]
+
+
+def test_settings_that_are_not_named_stay(scene: Scene, adapter: ModuleType, tmp_path: Path) -> None:
+    """``install(on_error=...)`` behind ``configure(dir=...)`` leaves the directory; the package knows its adapter."""
+    assert recd_client.genesis is adapter
+    adapter.configure(dir=tmp_path / "there")
+    adapter.install(on_error="warn")
+    recorder = scene.record(NPZFile("q.npz"))
+    assert (str(recorder), recorder.stats) == ("NPZFile (q.npz)", {})  # not built yet
+    scene.manager.build()
+    scene.manager.step()
+    scene.sample = ValueError("gone")
+    with pytest.warns(RuntimeWarning, match="ValueError: gone"):
+        scene.manager.step()
+    scene.manager.stop()
+    assert (tmp_path / "there/q.npz").exists()
+
+
 @pytest.mark.parametrize(
     "bad", [{"on_error": "ignore"}, {"overwrite": "append"}, {"folder": "x"}, {"durability": "none"}]
 )

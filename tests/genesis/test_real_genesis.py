@@ -212,22 +212,22 @@ def test_our_save_on_reset_works_in_both_versions(outputs: Outputs) -> None:
 def test_what_was_recorded_survives_the_simulation(
     version: str, number: signal.Signals, runtime: Path, tmp_path: Path
 ) -> None:
-    """Killed right behind step 100: 100 rows and 100 frames, in every format, in finished files."""
+    """Killed right behind step 1,000: 1,000 rows and 1,000 frames, in every format, in finished files."""
     assert run_genesis(version, runtime, "kill", tmp_path, int(number)) == -number
-    wait_until(lambda: len([*tmp_path.glob("recordings/*/*/manifest.json")]) == 2, timeout_s=60)
+    wait_until(lambda: len([*tmp_path.glob("recordings/*/*/manifest.json")]) == 2, timeout_s=180)
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("recordings/*/*/manifest.json")]
     assert {m["state"] for m in manifests} == {"client died"}
-    assert len(csv_numbers(tmp_path / "pos.csv")) == 100
-    assert len(npz(tmp_path / "pos.npz")["data"]) == 100
+    assert len(csv_numbers(tmp_path / "pos.csv")) == 1000
+    assert len(npz(tmp_path / "pos.npz")["data"]) == 1000
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "pos.h5") as file:
-        assert len(file["data"]) == len(file["timestamp"]) == 100
+        assert len(file["data"]) == len(file["timestamp"]) == 1000
     # (the session's own directories are going away just now)
     places = [tmp_path, *tmp_path.glob("recordings/*/*")]
     cameras = [film for place in places for film in place.glob("camera*.mp4")]
     films = [tmp_path / "moving.mp4", tmp_path / "plot.mp4", *cameras]
     assert len(films) == 3
-    assert [len(decoded(film)) for film in films] == [100] * len(films)
+    assert [len(decoded(film)) for film in films] == [1000] * len(films)
 
 
 # --- the example ----------------------------------------------------------------------------------

@@ -105,6 +105,27 @@ def test_an_error_in_a_data_func_names_its_stream_and_stops_no_other(
     assert len(daemon.rings["good"].take()[0]) == 2
 
 
+def test_an_error_of_another_kind_while_a_sample_is_taken_stops_no_other(
+    rec: Recorder, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a device's library raises in the write is the stream's error, and a warning where that was chosen."""
+
+    def write(*sample: Any) -> bool:
+        raise MemoryError("out of device memory")
+
+    for name, on_error in (("loud", "raise"), ("quiet", "warn")):
+        stream = rec.start_recording(lambda: 1.0, NPZFile(f"{name}.npz"), on_error=on_error)
+        monkeypatch.setattr(stream, "write", write, raising=False)
+    rec.start_recording(lambda: 1.0, NPZFile("good.npz"))
+    with (
+        pytest.raises(DataFunctionError, match=r"'loud'.*out of device memory") as caught,
+        pytest.warns(RuntimeWarning, match=r"'quiet'.*MemoryError"),
+    ):
+        rec.step()
+    assert isinstance(caught.value.__cause__, MemoryError)
+    assert len(daemon.rings["good"].take()[0]) == 1
+
+
 def test_an_interrupt_in_a_data_func_passes_and_ends_nothing(rec: Recorder, daemon: FakeDaemon) -> None:
     """Ctrl-C is nobody's error: it goes through, and the stream is due again at its next step."""
     presses = iter([True])
@@ -308,6 +329,15 @@ def test_a_file_of_an_ended_recording_is_not_overwritten_unasked(rec: Recorder) 
     rec.stop_recording()
     with pytest.raises(OutputExistsError, match=r"a\.npz was written by stream 'second'"):
         rec.start_recording(lambda: 1.0, NPZFile("a.npz"), name="third")
+
+
+def test_a_stream_that_failed_leaves_the_names_of_files_as_they_were(daemon: FakeDaemon) -> None:
+    """A file that one stream wrote and the failed one was to replace can be replaced by another."""
+    with Recorder("run", overwrite="replace", autostart=False) as rec:
+        rec.stream("first", NPZFile("a.npz"), like=1.0).close()
+        with pytest.raises(SchemaError):
+            rec.stream("second", NPZFile("a.npz"), like=object())
+        rec.stream("third", NPZFile("a.npz"), like=1.0)
 
 
 def test_a_data_func_may_start_and_stop_recordings(rec: Recorder) -> None:

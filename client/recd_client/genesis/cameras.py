@@ -11,10 +11,12 @@ import inspect
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from types import MethodType
 from typing import Any
 
-from ..errors import OutputError
+from ..errors import OutputError, RecdError
 from ..options import VideoFile
 from ..stream import Stream
 from . import recording
@@ -61,10 +63,16 @@ class _Encoder:
         self._stream.write(frame, *self._session.now())
 
     def close(self) -> None:
-        """The file is complete once the encoder of the last environment is closed."""
-        self._stream.close()
-        if self._last:
-            close(self._session.recorder)
+        """The file is complete once the encoder of the last environment is closed; what fails is a warning.
+
+        Genesis would leave the camera recording behind an error that is none of its own.
+        """
+        try:
+            self._stream.close()
+            if self._last:
+                close(self._session.recorder)
+        except RecdError as e:
+            warnings.warn(f"{self._session.name}: {e}", RuntimeWarning, stacklevel=2)
 
 
 def _encoded(gs: Any, camera: Any) -> dict[str, Callable[..., Any]]:
@@ -158,6 +166,7 @@ def _collected(gs: Any, camera: Any) -> dict[str, Callable[..., Any]]:
         start(self)
         if not isinstance(self._recorded_imgs, _Images) and not self._recorded_imgs:
             self._recorded_imgs = _Images(self)
+            self.stop_recording = MethodType(stop_recording, self)  # its own again, also behind uninstall()
 
     def stop_recording(self: Any, save_to_filename: str | None = None, fps: float = 60) -> None:
         images = self._recorded_imgs
@@ -172,6 +181,7 @@ def _collected(gs: Any, camera: Any) -> dict[str, Callable[..., Any]]:
         self._recorded_t_prev = -1
         self._recorded_imgs = []
         self._in_recording = False
+        del self.stop_recording
         images.finish(save_to_filename, fps)
 
     start_recording.__doc__, stop_recording.__doc__ = start.__doc__, stop.__doc__

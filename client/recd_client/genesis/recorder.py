@@ -36,6 +36,9 @@ def recorder_class(gs: Any) -> type[Any]:
 
         run_in_thread = False
         _is_alive = True
+        #: Before build(), Genesis may print it all the same.
+        _sink: Any = None
+        _stream: Stream | None = None
 
         def build(self) -> None:
             """See Genesis; the recording is open, and plots know what they draw."""
@@ -50,7 +53,7 @@ def recorder_class(gs: Any) -> type[Any]:
             self._recording.join(self)
             stop_at_exit(self, "stop")
             self._write = self._first_write
-            self._stream: Stream | None = None
+            self._stream = None
             try:
                 if self._native or not isinstance(self._sink, CSVFile) or self._sink.header is not None:
                     self._open(self._sink)
@@ -144,7 +147,8 @@ def recorder_class(gs: Any) -> type[Any]:
             return self._stream.stats if self._stream is not None else {}
 
         def __str__(self) -> str:
-            return f"{type(self._options).__name__} ({self._sink.filename or 'no file'})"
+            filename = getattr(self._sink or self._options, "filename", None)
+            return f"{type(self._options).__name__} ({filename or 'no file'})"
 
     return RecdRecorder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .. import checks
@@ -23,20 +23,19 @@ class Settings:
     metadata: Mapping[str, Any] | None = None
     spool_limit: int | str | None = None
 
-    @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Settings:
-        """The settings with these names, the others as they are by default; checked.
+    def changed(self, given: Mapping[str, Any]) -> Settings:
+        """These settings with those of the names that are given; checked.
 
         Raises
         ------
         OptionError
             One is unknown, or not allowed.
         """
-        names = [f.name for f in fields(cls)]
+        names = [f.name for f in fields(self)]
         for name in given:
             if name not in names:
                 raise OptionError(f"recd_client.genesis has no setting {name!r}", f"use {', '.join(names)}")
-        return cls(**given)
+        return replace(self, **given)
 
     def __post_init__(self) -> None:
         checks.one_of("on_error", self.on_error, ON_ERROR)

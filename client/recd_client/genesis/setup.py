@@ -11,7 +11,6 @@ import recd_client
 from ..errors import MissingLibraryError
 from ..options import SinkOptions
 from . import mapping, recording
-from .settings import Settings
 
 #: Versions that the tests run with.
 KNOWN: Final = ("0.4.5", "1.4.5")
@@ -63,7 +62,7 @@ def register() -> None:
 
 
 def configure(**settings: Any) -> None:
-    """Recordings of scenes that are built from now on have these settings.
+    """Recordings of scenes that are built from now on have these settings; those not named stay as they are.
 
     Parameters
     ----------
@@ -82,7 +81,7 @@ def configure(**settings: Any) -> None:
     OptionError
         A setting is unknown or not allowed.
     """
-    recording.settings = Settings.of(settings)
+    recording.settings = recording.settings.changed(settings)
 
 
 def install(**settings: Any) -> None:

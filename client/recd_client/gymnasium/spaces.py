@@ -57,7 +57,7 @@ class Leaf:
         Raises
         ------
         SchemaError
-            It cannot be without loss of kind (a float where the space has integers).
+            It cannot be without loss of kind (a float where the space has integers), or has no room for its value.
         """
         for key in self.path:
             value = value[key]
@@ -72,16 +72,19 @@ class Leaf:
 
     def _cast(self, value: Any, dtype: np.dtype[Any]) -> Any:
         array = np.asarray(value)
-        try:
-            cast = array.astype(dtype, casting="same_kind")
-        except TypeError:
-            if array.dtype.kind in "iu" and dtype.kind in "iub" and (array.astype(dtype) == array).all():
-                return array.astype(dtype)  # Python's integers for unsigned ones, 0 and 1 for booleans
-            raise SchemaError(
-                f"field {self.name!r}: its space has {dtype.name}, got {array.dtype.name} {value!r:.60}",
-                "let the environment return what its space says",
-            ) from None
-        return cast
+        if dtype.kind not in "iub":
+            try:
+                return array.astype(dtype, casting="same_kind")
+            except TypeError:
+                pass
+        elif array.dtype.kind in "iub":  # Python's integers for narrow or unsigned ones, 0 and 1 for booleans
+            cast = array.astype(dtype)
+            if (cast == array).all():
+                return cast
+        raise SchemaError(
+            f"field {self.name!r}: its space has {dtype.name}, got {array.dtype.name} {value!r:.60}",
+            "let the environment return what its space says",
+        )
 
 
 def leaves_of(space: Any, name: str, separator: str) -> list[Leaf]:

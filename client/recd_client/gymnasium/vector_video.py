@@ -74,6 +74,10 @@ class VectorRecordVideo(VectorWrapper, RecordConstructorArgs):
         )  # fmt: skip
         check_render_mode(env)
         checks.one_of("layout", layout, _LAYOUTS)
+        if not isinstance(video_aspect_ratio, Sequence) or len(video_aspect_ratio) != 2:
+            raise checks.refuse("video_aspect_ratio", video_aspect_ratio, "width and height, such as (16, 9)")
+        for side in video_aspect_ratio:
+            checks.positive("video_aspect_ratio", side, unit="a ratio")
         self.autoreset_mode = autoreset_mode_of(env)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             logger.warn(

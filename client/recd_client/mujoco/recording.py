@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
@@ -108,29 +109,33 @@ def record(
     columns = {field: columns_of(model, data, field) for field in fields}
     rolls = _cameras(model, cameras, checks.positive("fps", fps, unit="frames per second"))
     files = [_with_header(sink, columns) for sink in checked_sinks(sinks)] or [NPZFile(f"{name}.npz")]
-    if rolls and renderer is None:
-        renderer, own_renderer = _renderer(model, width, height), True
-    else:
-        own_renderer = False
     own_recorder = recorder is None
-    if recorder is None:
-        told = {
-            f: {"names": [c.name for c in cs], "units": [c.unit for c in cs]} for f, cs in columns.items()
-        }
-        recorder = Recorder(
-            name, dir=dir, dt=float(model.opt.timestep), overwrite=overwrite,
-            metadata={**(metadata or {}), "mujoco": mujoco.__version__, "columns": told},
-        )  # fmt: skip
-    sample = State(data, columns, named)
-    stream = recorder.stream(name, *files, like=sample.now(), hz=hz, overflow=overflow, units=sample.units)
-    shots = []
-    for camera, stream_name, video, rate_hz in rolls:
-        like = np.broadcast_to(np.uint8(0), (renderer.height, renderer.width, 3))
-        film = recorder.stream(stream_name, video, like=like, overflow=overflow)
-        shots.append(Camera(camera, film, Gate(rate_hz, float(model.opt.timestep)), renderer, scene_option))
-    return Recording(
-        data, recorder, stream, sample, shots, columns, own_recorder, renderer if own_renderer else None
-    )
+    own_renderer: Any = None
+    with ExitStack() as failed:
+        if rolls and renderer is None:
+            renderer = own_renderer = _renderer(model, width, height)
+            failed.callback(renderer.close)
+        if recorder is None:
+            told = {
+                f: {"names": [c.name for c in cs], "units": [c.unit for c in cs]} for f, cs in columns.items()
+            }
+            recorder = Recorder(
+                name, dir=dir, dt=float(model.opt.timestep), overwrite=overwrite,
+                metadata={**(metadata or {}), "mujoco": mujoco.__version__, "columns": told},
+            )  # fmt: skip
+            failed.callback(recorder.close)
+        sample = State(data, columns, named)
+        stream = recorder.stream(
+            name, *files, like=sample.now(), hz=hz, overflow=overflow, units=sample.units
+        )
+        shots = []
+        for camera, stream_name, video, rate_hz in rolls:
+            like = np.broadcast_to(np.uint8(0), (renderer.height, renderer.width, 3))
+            film = recorder.stream(stream_name, video, like=like, overflow=overflow)
+            gate = Gate(rate_hz, float(model.opt.timestep))
+            shots.append(Camera(camera, film, gate, renderer, scene_option))
+        failed.pop_all()
+    return Recording(data, recorder, stream, sample, shots, columns, own_recorder, own_renderer)
 
 
 def state_fields(model: mujoco.MjModel, data: mujoco.MjData, state: Any) -> list[str]:
@@ -307,7 +312,7 @@ class Recording:
         t = self._data.time
         written = self.write()
         for shot in self._shots:
-            if shot.gate.is_due(t):
+            if shot.gate.is_due(t) and not shot.stream.is_paused:  # rendering is not for nothing
                 shot.shoot(self._data, t, self._step)
         return written
 
@@ -377,7 +382,7 @@ def _cameras(
         if not isinstance(video, VideoFile):
             raise checks.refuse("cameras", video, "a VideoFile for each camera, or names alone")
         name = _camera_name(model, camera)
-        rate_hz = video.hz or (float(video.fps) if isinstance(video.fps, (int, float)) else fps)
+        rate_hz = video.hz or float(video.frame_rate or fps)
         filename = f"{name}.mp4" if video.filename is None else video.filename
         found.append(
             (camera, name, replace(video, filename=filename, fps=video.fps or rate_hz, hz=None), rate_hz)
