@@ -271,7 +271,8 @@ sys.stdin.read()
 
 def child(folder: Path, how: str) -> subprocess.Popen[str]:
     """A run in the middle of its first episode."""
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), how]
+    find = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"  # the tests' environments
+    command = [sys.executable, "-W", "ignore", "-c", find + SCRIPT, str(folder), how]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "stepped\n"

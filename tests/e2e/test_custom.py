@@ -53,6 +53,10 @@ def diary(directory: Path) -> list[Any]:
     return [json.loads(line) for line in (directory / "diary.jsonl").read_text().splitlines()]
 
 
+#: In front of what runs in a process of its own: the recorders of these tests are found.
+FIND = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+
+
 def recover(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`recd recover`, as its user runs it."""
     command = [sys.executable, "-m", "recd", "recover", str(directory), *arguments]
@@ -336,7 +340,7 @@ with Recorder("own", dir=sys.argv[1]) as rec:
     for i in range(50):
         stream.write(i)
 """
-        run_python(code, tmp_path)
+        run_python(FIND + code, tmp_path)
         assert manifest_of(tmp_path)["streams"]["x"]["state"] == "failed"
         again = recover(tmp_path)
         assert "that is wrong" in again.stdout
@@ -423,7 +427,7 @@ for i in range(300, 600):
 print("all", flush=True)
 sys.stdin.readline()
 """
-    command = [sys.executable, "-c", code, str(out)]
+    command = [sys.executable, "-c", FIND + code, str(out)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as simulation:
         assert simulation.stdin is not None
         assert simulation.stdout is not None
