@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,7 +99,7 @@ def _run(tap: StreamTap, lines: int, follow: bool, show: _Format) -> None:
     sys.stdout.flush()
 
 
-class _Format:
+class _Format(ABC):
     """How samples are printed.
 
     Parameters
@@ -113,12 +114,12 @@ class _Format:
         """Print these."""
         self.put(self.selection(batch))
 
+    @abstractmethod
     def put(self, batch: Batch) -> None:
         """Print the chosen columns."""
-        raise NotImplementedError
 
-    def event(self, event: Event) -> None:
-        """Print what happened on the timeline, where the format has room for it."""
+    def event(self, event: Event) -> None:  # noqa: B027  - CSV has no room for it
+        """Print what happened on the timeline."""
 
 
 class _CSV(_Format):
