@@ -75,7 +75,7 @@ class Room:
                 return
             raise OSError(
                 errno.ENOSPC,
-                f"less than {reserve / 1e6:.0f} MB of disk left",
+                f"less than {reserve / 1e6:.1f} MB of disk left",
                 str(track.log.directory),
             )
 
