@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from recd_client.errors import DaemonNotRunningError
 
-from ..paths import log_path, runtime_dir, socket_path
+from ..paths import runtime_dir, socket_path
 from ._common import (
     cell,
     connect,
@@ -25,18 +24,12 @@ from ._common import (
     size,
     table,
 )
+from ._troubles import HEALTHY, troubles
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 ANSWER_TIMEOUT_S: Final = 10.0
-#: States that need nobody's attention.
-_HEALTHY: Final = frozenset({"recording", "finishing", "finished"})
-_ADVICE: Final = {
-    "stalled": "remove the cause; recording then goes on by itself, and what is lost meanwhile is counted",
-    "client died, finishing": "nothing to do: its files are being finished",
-}
-_LOSS_ADVICE: Final = 'give the stream more buffer_bytes or a lower hz, or overflow="block"; gaps: recd info'
 
 
 @click.command(epilog="Example: recd status --json", short_help="Show what is recorded right now.")
@@ -69,46 +62,17 @@ def _show(daemon: dict[str, Any], sessions: list[dict[str, Any]]) -> None:
     out = console()
     up = duration(time.time() - float(daemon["started_unix_s"]))
     line(out, f"recd {daemon['version']}, pid {daemon['pid']}, up {up}, in {daemon['runtime_dir']}")
-    wrong = list(_complaints(sessions))
+    wrong = list(troubles(sessions))
     if wrong:
         line(out)
-    for what, do in wrong:
-        line(out, f"! {what}", "bold red")
-        line(out, f"  -> {do}")
+    for trouble in wrong:
+        line(out, f"! {trouble.what}", "bold red")
+        line(out, f"  -> {trouble.do}")
     if not sessions:
         line(out, "no sessions; past ones: recd ls")
     for session in sessions:
         line(out)
         _show_session(out, session)
-
-
-def _complaints(sessions: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What needs attention, each matter once, and what to do about it."""
-    for session in sessions:
-        found = [c for stream in session["streams"] for c in _stream_complaints(session["name"], stream)]
-        # A session that is not well for no reason of its own repeats its worst stream.
-        yield from found or _complaint(session["name"], session)
-
-
-def _stream_complaints(session_name: str, stream: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    where = f"{session_name} / {stream['stream']}"
-    # A stream repeats the reason of a file that failed.
-    if not any(sink["reason"] == stream["reason"] for sink in stream["sinks"] if stream["reason"]):
-        yield from _complaint(where, stream)
-    for sink in stream["sinks"]:
-        yield from _complaint(f"{where} / {os.path.basename(sink['path'] or sink['kind'])}", sink)
-    if any(stream["lost"].values()):
-        yield f"{where}: lost {losses(stream['lost'])}", _LOSS_ADVICE
-
-
-def _complaint(where: str, thing: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    state, reason = thing["state"], thing["reason"] or ""
-    if state in _HEALTHY and not reason:
-        return
-    # An error's text is "what, newline, arrow, what to do" (see recd_client.errors).
-    reason, _, do = reason.partition("\n  -> ")
-    what = f"{where}: {state}" + (f": {reason}" if reason else "")
-    yield what, do or _ADVICE.get(state, f"the daemon's log tells more: {log_path()}")
 
 
 def _show_session(out: Console, session: dict[str, Any]) -> None:
@@ -131,7 +95,7 @@ def _show_session(out: Console, session: dict[str, Any]) -> None:
     for stream in session["streams"]:
         shown.add_row(
             cell(stream["stream"]),
-            cell(stream["state"], "" if stream["state"] in _HEALTHY else "red"),
+            cell(stream["state"], "" if stream["state"] in HEALTHY else "red"),
             f"{stream['written']:,}",
             f"{stream['durable']:,}",
             cell(losses(stream["lost"]), "bold red" if any(stream["lost"].values()) else ""),
