@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from recd_client.errors import NoSuchSessionError, WorkerError
+from recd_client.errors import ClosedError, NoSuchSessionError, WorkerError
 
 #: The group whose worker also keeps the session; each stream with a video has a group of its own.
 MAIN_GROUP: Final = "main"
@@ -28,6 +28,14 @@ RETRY_FAILED_S: Final = 30.0
 _GRACE_S: Final = 0.1
 #: How long a worker that is being started may take to join.
 _START_S: Final = 2.0
+
+
+def over(session: str) -> ClosedError:
+    """The error for whoever wants more of a session that has ended."""
+    return ClosedError(
+        f"recording {session} has ended: it was closed, or stopped by recd stop or recd top",
+        "open a new Recorder",
+    )
 
 
 class WorkerGoneError(Exception):

@@ -7,6 +7,9 @@ from typing import Any, Final
 from . import layout
 from .ring import RingProducer, read_error
 
+#: Cause of loss of what is written after somebody outside has stopped the recording; the client alone counts it.
+STOPPED: Final = "stopped"
+
 _STATES: Final = {
     layout.CONSUMER_STALLED: "stalled",
     layout.CONSUMER_POISONED: "damaged",

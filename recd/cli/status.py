@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from recd_client.errors import DaemonNotRunningError
 
 from ..paths import runtime_dir, socket_path
 from ._common import (
+    ANSWER_TIMEOUT_S,
     cell,
     connect,
     console,
@@ -28,8 +29,6 @@ from ._troubles import HEALTHY, troubles
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-ANSWER_TIMEOUT_S: Final = 10.0
 
 
 @click.command(epilog="Example: recd status --json", short_help="Show what is recorded right now.")

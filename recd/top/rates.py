@@ -200,8 +200,9 @@ class Watch:
             "samples": int(told["written"]),
             "bytes": int(told["bytes"]),
             "lost": sum(told["lost"].values()),
-            **{"encoded": sink["samples"] for sink in told["sinks"] if sink["kind"] == "video"},
         }
+        if videos := [sink for sink in told["sinks"] if sink["kind"] == "video"]:
+            counts["encoded"] = int(videos[0]["samples"])
         counter = self._counters.setdefault((sid, name), _Counter())
         rates = counter.rates(now_s, counts)
         return StreamView(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any
 
 from recd_client.control import Caller
 from recd_client.errors import DaemonNotRunningError, RecdError
 
-from ..cli._common import connect
+from ..cli._common import ANSWER_TIMEOUT_S, connect
 from .disks import Disks
 from .rates import View, Watch
-
-ANSWER_TIMEOUT_S: Final = 10.0
 
 
 class Source:
