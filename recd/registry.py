@@ -83,8 +83,9 @@ class WorkerHandle:
 class Group:
     """The one worker of a session's group, through its deaths and successors."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, session: str = "") -> None:
         self.name = name
+        self.session = session
         self.handle: WorkerHandle | None = None
         self.ended = False
         self.failed: str = ""
@@ -169,6 +170,8 @@ class Group:
 
         Raises
         ------
+        ClosedError
+            Everything of the group is finished.
         WorkerError
             No worker serves the group, or none answered in time.
         """
@@ -176,9 +179,12 @@ class Group:
         while True:
             try:
                 await asyncio.wait_for(self.joined.wait(), max(deadline - time.monotonic(), 0.01))
-                if self.failed or self.ended:
-                    why = self.failed or "it is finished"
-                    raise WorkerError(f"group {self.name}: {why}", "see: recd status, and the daemon's log")
+                if self.ended:
+                    raise over(self.session)
+                if self.failed:
+                    raise WorkerError(
+                        f"group {self.name}: {self.failed}", "see: recd status, and the daemon's log"
+                    )
                 if self.handle is None:  # it joined, and died before this went on
                     continue
                 return await asyncio.wait_for(
@@ -211,7 +217,7 @@ class Session:
 
     def group(self, name: str) -> Group:
         """The group of that name, made if need be."""
-        return self.groups.setdefault(name, Group(name))
+        return self.groups.setdefault(name, Group(name, self.session))
 
     @property
     def ended(self) -> bool:

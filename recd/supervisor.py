@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -245,22 +245,19 @@ class Supervisor:
             if group is not None and not session.group(group).ended:
                 groups.setdefault(group, {})[stream] = head
         timeout_s, durable = _poll_s(request), bool(request.get("durable"))
-        replies = await asyncio.gather(
-            *(
-                session.group(g).poll("flush", timeout_s, heads=heads, durable=durable)
-                for g, heads in groups.items()
-            )
+        replies = await _of_those_left(
+            session.group(g).poll("flush", timeout_s, heads=heads, durable=durable)
+            for g, heads in groups.items()
         )
         return _merge([_unpack(r) for r in replies])
 
     async def _taken(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        asked = {k: request[k] for k in ("stream", "sink", "position")}
         try:
-            session = self._find(request)
+            group = self._find(request).group_of(request["stream"])
+            return _unpack(await group.poll("taken", _poll_s(request), **asked))
         except ClosedError:
             return {"done": True}
-        asked = {k: request[k] for k in ("stream", "sink", "position")}
-        group = session.group_of(request["stream"])
-        return _unpack(await group.poll("taken", _poll_s(request), **asked))
 
     async def _close_stream(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         session = self._find(request)
@@ -292,8 +289,7 @@ class Supervisor:
         """Somebody who is not its client ends a session: what was written is kept, its files are finished."""
         session = self.registry.find(request["session"])
         groups = [g for g in session.groups.values() if not g.ended]
-        replies = await asyncio.gather(*(g.ask("stop_session", _STOP_SESSION_TIMEOUT_S) for g in groups))
-        for reply in replies:
+        for reply in await _of_those_left(g.ask("stop_session", _STOP_SESSION_TIMEOUT_S) for g in groups):
             _unpack(reply)
         session.closing = True
         log.info("session %s: stopped from outside", session.session)
@@ -326,6 +322,8 @@ class Supervisor:
                 continue
             try:
                 streams += (await group.ask("status", _STATUS_TIMEOUT_S))["streams"]
+            except ClosedError:  # meanwhile
+                continue
             except (WorkerError, KeyError) as e:
                 state, reason = "failed" if group.failed else "stalled", str(e).split("\n")[0]
         troubled = [s for s in streams if s["state"] in ("stalled", "damaged", "failed")]
@@ -445,6 +443,18 @@ def _unpack(reply: dict[str, Any]) -> dict[str, Any]:
     if not reply.get("ok"):
         raise from_wire(reply.get("error") or {})
     return {k: v for k, v in reply.items() if k not in ("id", "ok")}
+
+
+async def _of_those_left(questions: Iterable[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The answers of groups to which there still is something to say."""
+    replies = await asyncio.gather(*questions, return_exceptions=True)
+    told: list[dict[str, Any]] = []
+    for reply in replies:
+        if isinstance(reply, dict):
+            told.append(reply)
+        elif not isinstance(reply, ClosedError):
+            raise reply
+    return told
 
 
 def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:

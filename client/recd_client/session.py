@@ -76,14 +76,17 @@ class Session:
         if self._state != IDLE:
             raise refusal(what, self._state)
 
+    def follow_stop(self) -> None:
+        """Have the next call of each stream end it, as somebody outside wants."""
+        for stream in list(self.streams.values()):
+            stream.follow_stop()
+
     def stop(self) -> None:
         """Nothing is recorded any more, as somebody outside wants; says so once."""
         with self.lock:
             if self.stopped:
                 return
             self.stopped = True
-            for stream in self.streams.values():
-                stream.follow_stop()
         warnings.warn(
             f"recording {self.connection.session} was stopped from outside (recd stop, recd top): "
             "what is written from now on is in no file",

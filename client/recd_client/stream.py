@@ -301,7 +301,7 @@ class Stream:
             buffer_bytes=settings.ring_bytes(schema),
         )
         ring = Attachment(
-            self.name, reply, schema, settings, session.clock, session.connection.hung_up, self.follow_stop
+            self.name, reply, schema, settings, session.clock, session.connection.hung_up, self._heard_of_stop
         )
         ring.writer.skip(self._skipped_early)
         for mark in session.early_marks:
@@ -323,6 +323,12 @@ class Stream:
         return self._write
 
     # --- stopped from outside --------------------------------------------------------------------------
+    def _heard_of_stop(self) -> None:
+        """The first stream that hears of it tells the others, whose workers may not wait for them."""
+        if not self._stop_asked:
+            self._session.follow_stop()
+            self.follow_stop()  # it may not be among them yet
+
     def _end_stopped(self) -> bool:
         """The stream has ended, as somebody outside wants; whether that is why it has."""
         with self._session.lock:

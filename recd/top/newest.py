@@ -86,7 +86,8 @@ class Newest:
         rows = np.full((len(part), len(self._columns)), np.nan)
         for i, (_, field, index) in enumerate(self._columns):
             if field.kind == FIXED:
-                rows[:, i] = part.fixed(field.name)[(slice(None), *index)]
+                at: Any = (slice(None), *index)
+                rows[:, i] = part.fixed(field.name)[at]
         self._t = np.concatenate([self._t, part.t])[-HISTORY:]
         self._values = np.concatenate([self._values, rows])[-HISTORY:]
 
@@ -145,7 +146,8 @@ def _columns(schema: Any) -> list[tuple[str, Any, tuple[int, ...]]]:
 
 def _newest(batch: Batch, field: Any, index: tuple[int, ...]) -> Any:
     if field.kind == FIXED:
-        return batch.fixed(field.name)[(-1, *index)].item()
+        at: Any = (-1, *index)
+        return batch.fixed(field.name)[at].item()
     column = batch.varying(field.name)
     if field.kind == "string":
         return column.strings()[-1]
