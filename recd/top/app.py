@@ -14,6 +14,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
 from recd_client.errors import RecdError
 
@@ -111,6 +112,7 @@ class Confirm(ModalScreen[bool]):
 class MainScreen(Screen[None]):
     """Sessions and streams, with what is wrong above them."""
 
+    AUTO_FOCUS: ClassVar[str | None] = ""  # keys are for the table until words are asked for
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", show=False),
         Binding("down,j", "move(1)", show=False),
@@ -137,6 +139,8 @@ class MainScreen(Screen[None]):
         self.at = 0
         self.top = 0
         self._said = ""
+        #: Stops that were asked for.
+        self.stops: list[Worker[None]] = []
 
     def compose(self) -> ComposeResult:
         """Head, table, filter, keys."""
@@ -302,7 +306,7 @@ class MainScreen(Screen[None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._stop(row.session, name))
+                self.stops.append(self.run_worker(self._stop(row.session, name)))
 
         self.app.push_screen(Confirm(question), answered)
 
@@ -328,6 +332,8 @@ class TopApp(App[None]):
     ----------
     interval_s : float
     choice : Choice
+    source : Source, optional
+        Where views come from.
     """
 
     CSS = """
@@ -342,24 +348,24 @@ class TopApp(App[None]):
     """
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, interval_s: float, choice: Choice) -> None:
+    def __init__(self, interval_s: float, choice: Choice, source: Source | None = None) -> None:
         super().__init__(ansi_color=True)
         self._interval_s = interval_s
-        self._source = Source()
-        self._main = MainScreen(choice)
+        self._source = source or Source()
+        self.main = MainScreen(choice)
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         """Begin."""
-        self.push_screen(self._main)
+        await self.push_screen(self.main)
         self.run_worker(self._watch())
 
     async def _watch(self) -> None:
         try:
             while True:
                 view = await asyncio.to_thread(self._source.look_or_say)
-                self._main.show(view)
+                self.main.show(view)
                 screen = self.screen
-                if screen is not self._main and hasattr(screen, "show"):
+                if screen is not self.main and hasattr(screen, "show"):
                     screen.show(view)
                 await asyncio.sleep(self._interval_s)
         finally:

@@ -22,13 +22,7 @@ def as_data(view: View, choice: Choice) -> dict[str, Any]:
         ],
         "totals": {name: view.total(name) for name in _RATES},
         "disks": [
-            {
-                "path": disk.path,
-                "free_bytes": disk.free_bytes,
-                "total_bytes": disk.total_bytes,
-                "filling_per_s": disk.filling_per_s,
-                "full_in_s": disk.full_in_s,
-            }
+            {**{k: v for k, v in vars(disk).items() if k != "watched_s"}, "full_in_s": disk.full_in_s}
             for disk in view.disks
         ],
         "warnings": [trouble._asdict() for trouble in view.troubles],

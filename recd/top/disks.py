@@ -25,12 +25,15 @@ class Disk:
     free_bytes, total_bytes : int
     filling_per_s : float or None
         Bytes per second that it lost of late, whoever wrote them; None before it was looked at twice.
+    watched_s : float
+        Over how long that is known.
     """
 
     path: str
     free_bytes: int
     total_bytes: int
     filling_per_s: float | None = None
+    watched_s: float = 0.0
 
     @property
     def full_in_s(self) -> float | None:
@@ -68,14 +71,15 @@ class Disks:
             except OSError:  # the directory is away: its session says so
                 continue
             if device not in found:
-                found[device] = Disk(path, free, total, self._pace(device, free, now_s))
+                found[device] = Disk(path, free, total, *self._pace(device, free, now_s))
         self._past = {device: past for device, past in self._past.items() if device in found}
         return sorted(found.values(), key=lambda d: (d.full_in_s or float("inf"), d.free_bytes))
 
-    def _pace(self, device: int, free: int, now_s: float) -> float | None:
+    def _pace(self, device: int, free: int, now_s: float) -> tuple[float | None, float]:
         past = self._past.setdefault(device, deque())
         past.append((now_s, free))
         while len(past) > 2 and past[1][0] <= now_s - WINDOW_S:
             past.popleft()
         then_s, before = past[0]
-        return max((before - free) / (now_s - then_s), 0.0) if now_s > then_s else None
+        watched_s = now_s - then_s
+        return (max((before - free) / watched_s, 0.0) if watched_s > 0 else None), watched_s

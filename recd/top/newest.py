@@ -121,7 +121,7 @@ def bars(values: NDArray[np.float64], width: int) -> str:
         means = np.add.reduceat(np.where(finite, values, 0.0), starts) / counts
     low, high = np.nanmin(values[finite], initial=np.inf), np.nanmax(values[finite], initial=-np.inf)
     span = high - low
-    levels = np.where(span > 0, (means - low) / (span or 1.0), 0.0)
+    levels = (means - low) / span if span > 0 else means * 0.0
     return "".join(
         _BARS[min(int(level * len(_BARS)), len(_BARS) - 1)] if np.isfinite(level) else " " for level in levels
     )

@@ -18,6 +18,8 @@ _RECENT_S: Final = 10.0
 #: A disk that is full so soon is a matter for somebody.
 _SOON_FULL_S: Final = 30 * 60
 _LITTLE_FREE: Final = 0.01
+#: Before a disk was watched for so long, its pace is no reason to alarm anybody.
+_WATCHED_S: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _all_troubles(
 
 def _of_disk(disk: Disk) -> Trouble | None:
     do = "make room there, or end recordings; when it is full, samples wait in shared memory, then are lost"
-    if disk.full_in_s is not None and disk.full_in_s < _SOON_FULL_S:
+    if disk.watched_s >= _WATCHED_S and disk.full_in_s is not None and disk.full_in_s < _SOON_FULL_S:
         return Trouble(f"disk of {disk.path}: full in {duration(disk.full_in_s)} at this pace", do)
     if disk.free_bytes < disk.total_bytes * _LITTLE_FREE:
         return Trouble(f"disk of {disk.path}: only {size(disk.free_bytes)} left", do)

@@ -196,7 +196,8 @@ def _line(stream: StreamView, choice: Choice, width: int) -> Text:
     lost = "bold red" if stream.losing else "yellow" if stream.lost else ""
     add("lost", _losses(told["lost"], _COLUMNS["lost"][0]), lost)
     if _has_written(width):
-        line.append(f" {told['written']:>{_WRITTEN},}")
+        written = f"{told['written']:,}"
+        line.append(f" {written if len(written) <= _WRITTEN else short(told['written']):>{_WRITTEN}}")
     return line
 
 

@@ -105,7 +105,9 @@ def test_the_guide_has_every_argument_and_method_of_the_recorder() -> None:
 
 
 #: What the recorder uses of its streams.
-NOT_FOR_USERS = {"attach", "end", "follow_pause", "is_open", "mark", "release", "restart_gate", "ring"}
+NOT_FOR_USERS = {
+    "attach", "end", "follow_pause", "follow_stop", "is_open", "mark", "release", "restart_gate", "ring",
+}  # fmt: skip
 
 
 def test_the_guide_has_every_argument_and_method_of_a_stream() -> None:

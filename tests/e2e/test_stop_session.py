@@ -1,4 +1,4 @@
-"""A recording that is stopped from outside: its files are whole, its simulation runs on, each sample is accounted for."""
+"""A recording that is stopped from outside: its files are whole, its simulation runs on, no sample goes uncounted."""
 
 from __future__ import annotations
 
