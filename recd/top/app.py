@@ -165,7 +165,7 @@ class MainScreen(Screen[None]):
     def draw(self) -> None:
         """Draw everything that can have changed."""
         width, height = self.size
-        if not width:
+        if not width or not self.query("#keys"):  # not there yet, or not any more
             return
         selected = _key(self.rows[self.at]) if self.at < len(self.rows) else None
         self.rows = self.choice.rows(self.view)
@@ -242,6 +242,7 @@ class MainScreen(Screen[None]):
     def action_reverse(self) -> None:
         """Sort the other way round."""
         self.choice.reverse = not self.choice.reverse
+        self.top = self.at = 0
         self.draw()
 
     def action_open(self) -> None:
@@ -260,7 +261,7 @@ class MainScreen(Screen[None]):
         words = self.query_one("#words", Input)
         words.display = True
         words.value = self.choice.words
-        words.focus()
+        self.set_focus(words)
         self.draw()
 
     def action_unfilter(self) -> None:

@@ -104,7 +104,7 @@ class StreamScreen(Screen[None]):
     # --- what is shown -----------------------------------------------------------------------------
     def _draw(self) -> None:
         width, height = self.size
-        if not width:
+        if not width or not self.query("#keys"):  # not there yet, or not any more
             return
         above = [*self._counters(), Text(), self._newest_line()]
         room = max(height - len(above) - 1, 1)
