@@ -139,7 +139,7 @@ def test_a_stream_is_found_opened_and_its_session_stopped(shared_runtime: Path, 
             terminal.press("/")
             terminal.until("Enter keeps, Esc shows all")
             terminal.press("front")
-            assert "  state   " not in terminal.until("filter: front")
+            assert "state            recording" not in terminal.until("filter: front")
             terminal.press("Enter")
             terminal.press("End")
             terminal.press("Enter")

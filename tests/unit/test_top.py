@@ -11,13 +11,14 @@ import pytest
 from rich.text import Text
 from textual.pilot import Pilot
 
+from recd.cli import top as cli_top
 from recd.top.app import Lines, TopApp, plain
 from recd.top.data import as_data
 from recd.top.disks import Disks
 from recd.top.newest import bars
 from recd.top.picture import blocks
 from recd.top.rates import View, Watch
-from recd.top.screen import Choice, page, row_line, short, title
+from recd.top.screen import ORDERS, Choice, page, row_line, short, title
 from recd.top.source import Source
 
 GB = 10**9
@@ -203,6 +204,11 @@ def test_data_has_every_row_with_its_rates(watch: Watch) -> None:
     (told,) = data["sessions"]
     assert [(s["stream"], s["samples_per_s"]) for s in told["streams"]] == [("a", 50.0), ("b", 0.0)]
     assert data["totals"]["samples_per_s"] == 50.0
+
+
+def test_the_command_sorts_by_what_the_screen_knows() -> None:
+    """The verb names the columns itself, as its import must stay light."""
+    assert cli_top._ORDERS == ORDERS
 
 
 @pytest.mark.parametrize(
