@@ -393,7 +393,8 @@ class Track:
         """The head, or where the ring was cut off before it."""
         if self._cut is None and not self._closed:
             told = ring.word("stop_at")
-            if ring.word("stop_asked") == layout.STOP_CUT and self.end <= told <= head:  # by a worker before
+            before = ring.word("stop_asked") == layout.STOP_CUT and told % layout.ALIGN_BYTES == 0
+            if before and self.end <= told <= head:  # cut off by a worker before
                 self._cut = told, self.counters()
             elif (late_ns := self.now_ns() - (self._obey_by_ns or 0)) >= 0:
                 counters = self.counters()

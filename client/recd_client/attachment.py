@@ -108,7 +108,8 @@ class Attachment:
         producer = self._producer
         if producer.word("stop_asked") != layout.STOP_CUT:
             return 0
-        begin, end, capacity = producer.word("stop_at"), producer.word("head"), producer.capacity_bytes
+        end, capacity = producer.word("head"), producer.capacity_bytes
+        begin = max(producer.word("stop_at"), end - capacity)
         data = producer.buffer[layout.DATA_OFFSET : layout.DATA_OFFSET + capacity]
         samples = 0
         while begin < end:
@@ -132,13 +133,13 @@ class Attachment:
             return dict(self._released)
         try:
             stats = ring_stats(self._producer, self.writer.payload_bytes_total)
-            cut = self._cut()
+            cut, stop_asked = self._cut(), self.stop_asked
         except ValueError:  # released by another thread meanwhile
             return self.stats()
         if cut:
             stats["lost"][STOPPED] = cut
             stats["written"] -= cut
-        if self.stop_asked:
+        if stop_asked:
             return {**stats, "state": "finished", "reason": "stopped from outside (recd stop, recd top)"}
         pid = stats["state"] == "recording" and self._producer.word("worker_pid")
         if stats["state"] == "recording" and self.nobody_there():

@@ -236,13 +236,15 @@ class MainScreen(Screen[None]):
     def action_sort(self) -> None:
         """Sort by the next column."""
         self.choice.order = ORDERS[(ORDERS.index(self.choice.order) + 1) % len(ORDERS)]
-        self.top = self.at = 0
-        self.draw()
+        self._draw_from_top()
 
     def action_reverse(self) -> None:
         """Sort the other way round."""
         self.choice.reverse = not self.choice.reverse
-        self.top = self.at = 0
+        self._draw_from_top()
+
+    def _draw_from_top(self) -> None:
+        self.rows, self.top, self.at = [], 0, 0  # no row to follow to its new place
         self.draw()
 
     def action_open(self) -> None:

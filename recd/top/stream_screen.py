@@ -145,7 +145,8 @@ class StreamScreen(Screen[None]):
             return Text(clean(self._trouble or "no sample yet"), "dim")
         seq, step, t = newest.at
         ended = "last" if newest.ended else "newest"
-        text = f"{ended} sample: t = {t:.6g} s, step {step:,}, number {seq:,}"
+        at_step = f", step {step:,}" if step >= 0 else ""
+        text = f"{ended} sample: t = {t:.6g} s{at_step}, number {seq:,}"
         if newest.span_s > 0:
             text += f"; bars: the last {newest.span_s:.3g} s"
         return Text(text, "bold")
