@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from recd_client import NPZFile, Recorder, VideoFile
-from recordings import numbered, proved
+from recordings import numbered, proved, stopped, worker_of
 from support import wait_until
 
 TERMINAL = pytest.mark.requires("tmux")
@@ -108,6 +110,30 @@ def test_one_look_is_a_table_and_an_object(shared_runtime: Path, tmp_path: Path)
         done = recd("top")
         assert (done.returncode, done.stdout) == (2, "")
         assert "--once or --json" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::recd_client.DataLossWarning")
+def test_every_key_of_the_object_is_documented(shared_runtime: Path, tmp_path: Path) -> None:
+    """A program may rely on what docs/cli.md says of ``recd top --json``, and of ``recd status --json``."""
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    sections = re.findall(r"^## recd (?:top|status)\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)
+    documented = set(re.findall(r"`(\w+)(?:\[\])?`", "".join(sections)))
+    with Recorder("walk", dir=tmp_path) as rec:
+        lossy = rec.stream("lossy", NPZFile("s.npz"), like=np.zeros(64), buffer_bytes="16KiB")
+        with stopped(worker_of(rec)):
+            while lossy.write(np.zeros(64)):
+                continue
+        told = json.loads(recd("top", "--json", "--interval", "0.2").stdout)
+    assert told["warnings"]
+    lost = {"full"}
+    assert {*keys(told)} - lost <= documented
+
+
+def keys(data: Any) -> Iterator[str]:
+    """Every key of an object, at any depth."""
+    for value in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from keys(value)
+    yield from data if isinstance(data, dict) else ()
 
 
 def test_without_a_daemon_one_look_says_so(runtime: Path) -> None:
