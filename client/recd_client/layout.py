@@ -38,7 +38,7 @@ import numpy as np
 MAGIC_SEGMENT: Final = 0x474E495244434552  # b"RECDRING" read as a little-endian u64
 MAGIC_RECORD: Final = 0x44434552  # b"RECD"
 VERSION_MAJOR: Final = 1
-VERSION_MINOR: Final = 0
+VERSION_MINOR: Final = 1  # 1.1: stop_asked, stop_at; in a ring of 1.0 they read as 0, nobody asks
 ENDIAN_TAG: Final = 0x0102030405060708
 
 PAGE_BYTES: Final = 4096
