@@ -57,6 +57,7 @@ class Adoption:
             int(spec["client_ticks"]),
             float(spec["clocks"]["wall_ns"]) / 1e9,
         )
+        session.closing = store.closing
         for stream in store.streams():
             session.streams[stream["stream"]] = stream["group"]
             if store.result(stream["stream"]) is None:

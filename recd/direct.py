@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from recd_client import layout, records, shm
 from recd_client.backend import RingConsumer
@@ -174,6 +175,11 @@ class DirectTrack(Track):
         """See :class:`~recd.track.Track`."""
         logged = self.log.end if self.ring is None else self.ring.position
         return max(self.frames.safe, logged) >= position
+
+    def status(self) -> dict[str, Any]:
+        """See :class:`~recd.track.Track`; no journal counts the bytes of frames."""
+        told = super().status()
+        return {**told, "bytes": told["written"] * self.schema.payload_bytes}
 
     def close(self) -> None:
         """See :class:`~recd.track.Track`."""

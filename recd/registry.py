@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from recd_client.errors import NoSuchSessionError, WorkerError
+from recd_client.errors import ClosedError, NoSuchSessionError, WorkerError
 
 #: The group whose worker also keeps the session; each stream with a video has a group of its own.
 MAIN_GROUP: Final = "main"
@@ -28,6 +28,14 @@ RETRY_FAILED_S: Final = 30.0
 _GRACE_S: Final = 0.1
 #: How long a worker that is being started may take to join.
 _START_S: Final = 2.0
+
+
+def over(session: str) -> ClosedError:
+    """The error for whoever wants more of a session that has ended."""
+    return ClosedError(
+        f"recording {session} has ended: it was closed, or stopped by recd stop or recd top",
+        "open a new Recorder",
+    )
 
 
 class WorkerGoneError(Exception):
@@ -76,8 +84,9 @@ class WorkerHandle:
 class Group:
     """The one worker of a session's group, through its deaths and successors."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, session: str = "") -> None:
         self.name = name
+        self.session = session
         self.handle: WorkerHandle | None = None
         self.ended = False
         self.failed: str = ""
@@ -162,6 +171,8 @@ class Group:
 
         Raises
         ------
+        ClosedError
+            Everything of the group is finished.
         WorkerError
             No worker serves the group, or none answered in time.
         """
@@ -169,9 +180,12 @@ class Group:
         while True:
             try:
                 await asyncio.wait_for(self.joined.wait(), max(deadline - time.monotonic(), 0.01))
-                if self.failed or self.ended:
-                    why = self.failed or "it is finished"
-                    raise WorkerError(f"group {self.name}: {why}", "see: recd status, and the daemon's log")
+                if self.ended:
+                    raise over(self.session)
+                if self.failed:
+                    raise WorkerError(
+                        f"group {self.name}: {self.failed}", "see: recd status, and the daemon's log"
+                    )
                 if self.handle is None:  # it joined, and died before this went on
                     continue
                 return await asyncio.wait_for(
@@ -204,7 +218,7 @@ class Session:
 
     def group(self, name: str) -> Group:
         """The group of that name, made if need be."""
-        return self.groups.setdefault(name, Group(name))
+        return self.groups.setdefault(name, Group(name, self.session))
 
     @property
     def ended(self) -> bool:

@@ -26,6 +26,7 @@ from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
 from . import fit, places
+from .registry import over
 
 if TYPE_CHECKING:
     from .track import Track
@@ -77,6 +78,7 @@ class Requests:
                 "taken": self._taken,
                 "close_stream": self._close_stream,
                 "close": self._close,
+                "stop_session": self._stop_session,
                 "status": self._status,
                 "stop": self._ask_stop,
             }.get(str(request.get("op")))
@@ -127,6 +129,8 @@ class Requests:
         return None
 
     def _attached(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._worker.closing:
+            raise over(self._worker.store.session)
         spec = self._worker.store.attach(request, self._worker.tag)
         if spec["group"] == self._worker.group and spec["stream"] not in self._worker.tracks:
             self._worker.load(spec)
@@ -207,6 +211,10 @@ class Requests:
         with suppress(OSError):  # it is asked again
             self._worker.store.put_closing()
         self._pending.append(Pending(request, lambda: None))
+
+    def _stop_session(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._worker.stop_recording()
+        return {}
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         streams = [*self._worker.spoilt.values()]

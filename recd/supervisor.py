@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from typing import Any, Final
 from recd_client import process, shm
 from recd_client.control import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from recd_client.errors import (
+    ClosedError,
     NoSuchSessionError,
     ProtocolError,
     WorkerError,
@@ -33,7 +34,7 @@ from .limits import Limits
 from .notify import Notifier
 from .nursery import Nursery
 from .opening import Opening
-from .registry import MAIN_GROUP, Registry, Session, WorkerHandle
+from .registry import MAIN_GROUP, Registry, Session, WorkerHandle, over
 from .server import Connection, Server
 
 #: What SIGTERM gives the workers; ``recd stop`` says it itself.
@@ -42,6 +43,7 @@ STOP_DEADLINE_S: Final = 10.0
 STOP_GRACE_S: Final = 15.0
 _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
+_STOP_SESSION_TIMEOUT_S: Final = 5.0
 #: An attach waits no longer than this for the worker of a new video.
 _WORKER_UP_S: Final = 1.0
 
@@ -124,6 +126,7 @@ class Supervisor:
             "taken": self._taken,
             "close_stream": self._close_stream,
             "close": self._close,
+            "stop_session": self._stop_session,
             "status": self._status,
             "stop": self._stop,
         }
@@ -132,7 +135,7 @@ class Supervisor:
         return await operation[op](connection, request)
 
     async def _attach(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        session = self.registry.find(request["session"])
+        session = self._find(request)
         if request["stream"] not in session.streams:
             there = self._attaching + sum(len(s.streams) for s in self.registry.sessions.values())
             self.limits.check("streams", there, 1, "streams of all recordings", "end recordings")
@@ -151,30 +154,51 @@ class Supervisor:
                 await asyncio.wait_for(group.joined.wait(), _WORKER_UP_S)
         return reply
 
+    def _find(self, request: dict[str, Any]) -> Session:
+        """The session that is meant.
+
+        Raises
+        ------
+        ClosedError
+            It has ended, maybe unknown to its client: it was stopped from outside.
+        NoSuchSessionError
+            There was none.
+        """
+        session_id = str(request["session"])
+        session = self.registry.sessions.get(session_id)
+        if session is not None and not session.group(MAIN_GROUP).ended:
+            return session
+        if session is not None or any(entry["session"] == session_id for entry in index.read_all()):
+            raise over(session_id)
+        return self.registry.find(session_id)
+
     async def _flush(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        session = self.registry.find(request["session"])
+        try:
+            session = self._find(request)
+        except ClosedError:  # all that it had is in its files
+            return {"done": True, "progress": 0}
         groups: dict[str, dict[str, int]] = {}
         for stream, head in request["heads"].items():
             group = session.streams.get(stream)
             if group is not None and not session.group(group).ended:
                 groups.setdefault(group, {})[stream] = head
         timeout_s, durable = _poll_s(request), bool(request.get("durable"))
-        replies = await asyncio.gather(
-            *(
-                session.group(g).poll("flush", timeout_s, heads=heads, durable=durable)
-                for g, heads in groups.items()
-            )
+        replies = await _of_those_left(
+            session.group(g).poll("flush", timeout_s, heads=heads, durable=durable)
+            for g, heads in groups.items()
         )
         return _merge([_unpack(r) for r in replies])
 
     async def _taken(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        session = self.registry.find(request["session"])
         asked = {k: request[k] for k in ("stream", "sink", "position")}
-        group = session.group_of(request["stream"])
-        return _unpack(await group.poll("taken", _poll_s(request), **asked))
+        try:
+            group = self._find(request).group_of(request["stream"])
+            return _unpack(await group.poll("taken", _poll_s(request), **asked))
+        except ClosedError:
+            return {"done": True}
 
     async def _close_stream(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
-        session = self.registry.find(request["session"])
+        session = self._find(request)
         return _unpack(await session.group_of(request["stream"]).ask("close_stream", **_fields(request)))
 
     async def _close(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +222,16 @@ class Supervisor:
                 return reply
             progress += int(reply["progress"])
         return {"done": False, "progress": progress, "summary": None}
+
+    async def _stop_session(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Somebody who is not its client ends a session: what was written is kept, its files are finished."""
+        session = self.registry.find(request["session"])
+        groups = [g for g in session.groups.values() if not g.ended]
+        for reply in await _of_those_left(g.ask("stop_session", _STOP_SESSION_TIMEOUT_S) for g in groups):
+            _unpack(reply)
+        session.closing = True
+        log.info("session %s: stopped from outside", session.session)
+        return {"session": session.session, "name": session.name, "directory": str(session.directory)}
 
     async def _status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         sessions = await asyncio.gather(
@@ -227,6 +261,8 @@ class Supervisor:
                 continue
             try:
                 streams += (await group.ask("status", _STATUS_TIMEOUT_S))["streams"]
+            except ClosedError:  # meanwhile
+                continue
             except (WorkerError, KeyError) as e:
                 state, reason = "failed" if group.failed else "stalled", str(e).split("\n")[0]
         troubled = [s for s in streams if s["state"] in ("stalled", "damaged", "failed")]
@@ -333,6 +369,18 @@ def _unpack(reply: dict[str, Any]) -> dict[str, Any]:
     if not reply.get("ok"):
         raise from_wire(reply.get("error") or {})
     return {k: v for k, v in reply.items() if k not in ("id", "ok")}
+
+
+async def _of_those_left(questions: Iterable[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The answers of groups to which there still is something to say."""
+    replies = await asyncio.gather(*questions, return_exceptions=True)
+    told: list[dict[str, Any]] = []
+    for reply in replies:
+        if isinstance(reply, dict):
+            told.append(reply)
+        elif not isinstance(reply, ClosedError):
+            raise reply
+    return told
 
 
 def _merge(replies: list[dict[str, Any]]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
+#: How long the producer has to end its stream when that is asked for.
+_OBEY_NS: Final = 2_000_000_000
 #: Most bytes that are kept of a damaged ring.
 _IMAGE_BYTES: Final = 16 << 20
 
@@ -99,6 +101,9 @@ class Track:
         self.durable_to = 0
         self._retry_at_ns = 0
         self._word = ""
+        self._obey_by_ns: int | None = None
+        #: Where the ring was cut off because its producer did not end the stream, and its counters then.
+        self._cut: tuple[int, dict[str, Any]] | None = None
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -112,6 +117,8 @@ class Track:
         self._known_seq = max(self.journal.tally.next_seq, self.log.cut.next_seq if self.log.cut else 0)
         for runner in runners:
             runner.miss = self.journal.miss
+        if self.ring is not None and self.ring.word("stop_asked"):  # of a worker before
+            self.ask_to_stop()
         self._dropper = Dropper(self)
         self._room = Room(self, self._dropper)
 
@@ -175,6 +182,8 @@ class Track:
         damage = None
         try:
             head = ring.head()
+            if self._obey_by_ns is not None:
+                head = self._head_to_stop_at(ring, head)
         except RingDamagedError as e:  # headers prove themselves: take what is whole
             damage, head = e, ring.free_position + ring.capacity_bytes
         try:
@@ -388,12 +397,44 @@ class Track:
         return self.log.last.next_seq if self.log.last else 0
 
     # --- the end -----------------------------------------------------------------------------------
+    def ask_to_stop(self) -> None:
+        """Have the producer end the stream at its next call; if it makes none, the ring is cut off where it is.
+
+        The stop is in the ring's words, where a successor finds it.
+        """
+        ring = self.ring
+        if ring is None or self._closed or self._obey_by_ns is not None:
+            return
+        self._obey_by_ns = self.now_ns() + _OBEY_NS
+        if not ring.word("stop_asked"):
+            ring.set_word("stop_asked", layout.STOP_ASKED)
+        ring.announce_sleep()  # whoever publishes rings, and looks
+
+    def _head_to_stop_at(self, ring: RingConsumer, head: int) -> int:
+        """The head, or where the ring was cut off before it."""
+        if self._cut is None and not self._closed:
+            told = ring.word("stop_at")
+            before = ring.word("stop_asked") == layout.STOP_CUT and told % layout.ALIGN_BYTES == 0
+            if before and self.end <= told <= head:  # cut off by a worker before
+                self._cut = told, self.counters()
+            elif (late_ns := self.now_ns() - (self._obey_by_ns or 0)) >= 0:
+                counters = self.counters()
+                if ring.word("head") != head and late_ns < _OBEY_NS:  # it is just writing: it will see
+                    return head
+                self._cut = head, counters
+                ring.set_word("stop_at", head)
+                ring.set_word("stop_asked", layout.STOP_CUT)
+                log.info("stream %s: its producer is silent; cut off at position %d", self.name, head)
+        return head if self._cut is None else min(head, self._cut[0])
+
     @property
     def drained(self) -> bool:
         """Whether nothing more will come: the producer closed or is gone, and all was taken."""
         ring = self.ring
         if ring is None or self.state == "damaged":
             return True
+        if self._cut is not None:
+            return self.end >= self._cut[0]
         return self._closed and not ring.has_news() and self.end >= ring.word("head")
 
     @property
@@ -401,7 +442,7 @@ class Track:
         """Whether nothing more is published."""
         ring = self.ring
         closed = ring is None or ring.word("producer_state") == layout.PRODUCER_CLOSED
-        return self.producer_gone or closed
+        return self.producer_gone or closed or self._cut is not None
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
@@ -415,6 +456,8 @@ class Track:
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
         tally = self.journal.tally
+        if self._cut is not None:  # what the producer counts from there on is its own affair
+            return {**self._cut[1], "lost": {**self._cut[1]["lost"]}}
         if self.ring is None:
             return {
                 "attempted": tally.next_seq,

@@ -194,6 +194,14 @@ class Worker:
         logging.shutdown()
         os._exit(EXIT_LATER)
 
+    def stop_recording(self) -> None:
+        """Somebody outside wants the session to end: its streams do, and no more are attached."""
+        self.closing = True
+        with suppress(OSError):  # the disk is full: the rings and the supervisor know
+            self.store.put_closing()
+        for track in self.tracks.values():
+            track.ask_to_stop()
+
     # --- streams -----------------------------------------------------------------------------------
     def load(self, spec: dict[str, Any]) -> None:
         """Take up a stream as its files describe it."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from . import process, shm
+from . import layout, process, shm
 from .backend import RingProducer, Writer
 from .clock import Clock, Gate
 from .errors import WorkerError
 from .sample import make_plan
 from .schema import Schema
 from .settings import StreamSettings
-from .stats import ring_stats
+from .stats import STOPPED, ring_stats
 
 
 class Attachment:
@@ -31,6 +31,9 @@ class Attachment:
     clock : Clock
     hung_up : callable
         Whether the connection to the daemon is closed.
+    on_stop : callable
+        Is called, maybe again and again and in the middle of a write, once somebody outside has asked that the
+        stream end.
 
     Raises
     ------
@@ -46,10 +49,12 @@ class Attachment:
         settings: StreamSettings,
         clock: Clock,
         hung_up: Callable[[], bool],
+        on_stop: Callable[[], object] = lambda: None,
     ) -> None:
         self.schema = schema
         self.files = [str(f) for f in reply.get("files") or []]
         self._hung_up = hung_up
+        self._on_stop = on_stop
         try:
             self._segment = shm.Segment.open(str(reply["ring"]))
             self._doorbell = shm.Doorbell(str(reply["doorbell"]))
@@ -57,7 +62,7 @@ class Attachment:
             raise WorkerError(
                 f"stream {name!r}: its ring is gone ({e.filename})", "see: recd status, and the daemon's log"
             ) from None
-        self._producer = RingProducer(self._segment.memory, self._doorbell.ring)
+        self._producer = RingProducer(self._segment.memory, self._ring_bell)
         # through frombuffer: arrays made of it keep the mapping from being closed under them
         memory = np.frombuffer(self._segment.memory, np.uint8)
         self.writer = Writer(
@@ -86,8 +91,39 @@ class Attachment:
         """Wake the worker; from any thread: no word of the ring is touched, at which a write may be."""
         self._doorbell.ring_if_open()
 
+    def _ring_bell(self) -> None:
+        """Wake the worker; it has slept since the last time, so there may be news from it."""
+        self._doorbell.ring()
+        if self.stop_asked:
+            self._on_stop()
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether somebody outside wants the stream to end."""
+        return bool(self._released is None and self._producer.word("stop_asked"))
+
+    def _cut(self) -> int:
+        """Samples that were published after the worker had given up waiting for the stream's end: no file has them."""
+        producer = self._producer
+        if producer.word("stop_asked") != layout.STOP_CUT:
+            return 0
+        end, capacity = producer.word("head"), producer.capacity_bytes
+        begin = max(producer.word("stop_at"), end - capacity)
+        data = producer.buffer[layout.DATA_OFFSET : layout.DATA_OFFSET + capacity]
+        samples = 0
+        while begin < end:
+            offset = begin % capacity
+            (_, _, _, length, kind, *_) = layout.HEADER_BODY.unpack_from(
+                data, offset + layout.HEADER_BODY_OFFSET
+            )
+            samples += kind == layout.DATA
+            begin += layout.record_bytes(length)
+        return samples
+
     def nobody_there(self) -> bool:
-        """Whether neither a daemon nor a worker is left that could make room."""
+        """Whether neither a daemon nor a worker is left that could make room, or would: the stream is to end."""
+        if self._producer.word("stop_asked"):
+            return True
         return self._hung_up() and not process.start_ticks(self._producer.word("worker_pid"))
 
     def stats(self) -> dict[str, Any]:
@@ -96,8 +132,14 @@ class Attachment:
             return dict(self._released)
         try:
             stats = ring_stats(self._producer, self.writer.payload_bytes_total)
+            cut, stop_asked = self._cut(), self.stop_asked
         except ValueError:  # released by another thread meanwhile
             return self.stats()
+        if cut:
+            stats["lost"][STOPPED] = cut
+            stats["written"] -= cut
+        if stop_asked:
+            return {**stats, "state": "finished", "reason": "stopped from outside (recd stop, recd top)"}
         pid = stats["state"] == "recording" and self._producer.word("worker_pid")
         if stats["state"] == "recording" and self.nobody_there():
             stats.update(state="stalled", reason="recd does not run; samples wait in shared memory")

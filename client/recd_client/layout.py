@@ -38,7 +38,7 @@ import numpy as np
 MAGIC_SEGMENT: Final = 0x474E495244434552  # b"RECDRING" read as a little-endian u64
 MAGIC_RECORD: Final = 0x44434552  # b"RECD"
 VERSION_MAJOR: Final = 1
-VERSION_MINOR: Final = 0
+VERSION_MINOR: Final = 1  # 1.1: stop_asked, stop_at; in a ring of 1.0 they read as 0, nobody asks
 ENDIAN_TAG: Final = 0x0102030405060708
 
 PAGE_BYTES: Final = 4096
@@ -66,6 +66,10 @@ ALL_CAUSES: Final = (*CAUSES, *WORKER_CAUSES)
 # Producer states.
 PRODUCER_OPEN: Final = 1
 PRODUCER_CLOSED: Final = 2
+
+# Whether somebody wants the stream to end (the `stop_asked` word): the producer then closes it at its next call.
+STOP_ASKED: Final = 1
+STOP_CUT: Final = 2  # it did not in time: what it publishes from `stop_at` on is recorded nowhere
 
 #: The consumer's reason, with the NUL at its end.
 ERROR_BYTES: Final = 56
@@ -148,6 +152,8 @@ _CONSUMER_FIELDS: Final = [
     ("error", ERROR_BYTES),  # a short ASCII code of why; NUL-padded
     ("spooled_bytes", 8),  # bytes of this stream that wait in its log
     ("lost_dropped_oldest_count", 8),  # samples that were published, and deleted in the log to make room
+    ("stop_asked", 8),
+    ("stop_at", 8),
 ]
 
 PRODUCER, _producer_end = _offsets(_PRODUCER_FIELDS, PRODUCER_OFFSET)

@@ -62,6 +62,8 @@ class Session:
         self.lock = threading.RLock()
         self.streams: dict[str, Stream] = {}
         self.paused = False
+        #: Whether somebody outside has stopped the recording (``recd stop``, ``recd top``).
+        self.stopped = False
         self.early_marks: list[Mark] = []
         self._overwrite = overwrite
         self._files: dict[str, str] = {}
@@ -73,6 +75,24 @@ class Session:
         """Raise if the recorder is closed or belongs to another process."""
         if self._state != IDLE:
             raise refusal(what, self._state)
+
+    def follow_stop(self) -> None:
+        """Have the next call of each stream end it, as somebody outside wants."""
+        for stream in list(self.streams.values()):
+            stream.follow_stop()
+
+    def stop(self) -> None:
+        """Nothing is recorded any more, as somebody outside wants; says so once."""
+        with self.lock:
+            if self.stopped:
+                return
+            self.stopped = True
+        warnings.warn(
+            f"recording {self.connection.session} was stopped from outside (recd stop, recd top): "
+            "what is written from now on is in no file",
+            DataLossWarning,
+            stacklevel=4,
+        )
 
     def end(self) -> None:
         """Refuse everything new from now on."""

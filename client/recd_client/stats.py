@@ -8,6 +8,9 @@ from . import layout
 from .ring import RingProducer
 from .segment import read_error
 
+#: Cause of loss of what is written after somebody outside has stopped the recording; the client alone counts it.
+STOPPED: Final = "stopped"
+
 _STATES: Final = {
     layout.CONSUMER_STALLED: "stalled",
     layout.CONSUMER_POISONED: "damaged",

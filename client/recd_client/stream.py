@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from . import settings as defaults
-from .errors import OptionError, RecdError, SchemaError
+from .errors import ClosedError, OptionError, RecdError, SchemaError
 from .options import Plot, VideoFile, checked_fps
 from .sample import infer
 from .schema import Schema
 from .session import MARK_PAUSE, MARK_RESUME, Mark, Session
 from .settings import StreamSettings
-from .stats import empty_stats
+from .stats import STOPPED, empty_stats
 from .writer import BUSY, CLOSED, refusal
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Stream:
         self._paused = False
         self._closed = False
         self._skipped_early = 0
+        #: Somebody outside has asked that the stream end, and it has.
+        self._stop_asked = self._stopped = False
+        self._refused = 0
         self._taken_seq = 0
         #: Sinks with ``async_mode=False``, by index.
         self._waited_for: list[int] = []
@@ -91,6 +94,8 @@ class Stream:
         SchemaError
             The stream has no schema yet (declare it with ``like``), or has ragged or string fields.
         """
+        if self._stop_asked:
+            return self._claim_after_stop(t, step)
         self._check_usable()
         if self._ring is None:
             raise SchemaError(
@@ -126,6 +131,16 @@ class Stream:
         StreamExistsError, OutputExistsError
             The name is taken. The stream stays open.
         """
+        if self._stop_asked and self._end_stopped():
+            self._stopped = False
+            self._write = self.__dict__["write"] = self._refuse
+            self.release()
+            if filename is not None or fps is not None:
+                warnings.warn(
+                    f"stream {self.name!r}: the recording was stopped from outside; its files keep name and rate",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         if self._closed:
             return
         self._check_usable()
@@ -148,8 +163,12 @@ class Stream:
         paused = self.is_paused
         if self._ring is None:
             state = "finished" if self._closed else "paused" if paused else "waiting"
-            return empty_stats(self._skipped_early, state)
-        stats = self._ring.stats()
+            stats = empty_stats(self._skipped_early, state)
+        else:
+            stats = self._ring.stats()
+        if self._refused:
+            stats["attempted"] += self._refused
+            stats["lost"] = {**stats["lost"], STOPPED: stats["lost"].get(STOPPED, 0) + self._refused}
         if stats["state"] == "recording" and (self._closed or paused):
             stats["state"] = "finishing" if self._closed else "paused"
         return stats
@@ -243,7 +262,13 @@ class Stream:
         if self._ring is not None:
             self._ring.writer.close(t, step, mono_ns)
         self._closed = True
-        self._write = self.__dict__["write"] = self._refuse
+        self._write = self.__dict__["write"] = self._write_after_stop if self._stopped else self._refuse
+        self.__dict__.pop("claim", None)
+
+    def follow_stop(self) -> None:
+        """Have the next call end the stream, as somebody outside wants; one may be in the middle of a write."""
+        self._stop_asked = True
+        self._write = self.__dict__["write"] = self._write_after_stop
         self.__dict__.pop("claim", None)
 
     def release(self) -> None:
@@ -257,8 +282,15 @@ class Stream:
         if self.is_paused:
             self._skipped_early += 1
             return True
-        self.attach(data, may_start=False)
-        return self._switched()(data, t, step)
+        if not self._session.stopped:
+            try:
+                self.attach(data, may_start=False)
+                return self._switched()(data, t, step)
+            except ClosedError:  # by the daemon: the recording was stopped before this stream's first sample
+                if self._closed or self._ring is not None:
+                    raise
+        self.follow_stop()
+        return self._write_after_stop(data, t, step)
 
     def _attach(self, schema: Schema, may_start: bool) -> None:
         """Ask for a ring, map it, and switch ``write`` over to it."""
@@ -282,7 +314,9 @@ class Stream:
             timeout_s=settings.timeout_s,
             buffer_bytes=settings.ring_bytes(schema),
         )
-        ring = Attachment(self.name, reply, schema, settings, session.clock, session.connection.hung_up)
+        ring = Attachment(
+            self.name, reply, schema, settings, session.clock, session.connection.hung_up, self._heard_of_stop
+        )
         ring.writer.skip(self._skipped_early)
         for mark in session.early_marks:
             ring.writer.mark(*mark)
@@ -293,7 +327,7 @@ class Stream:
 
     def _switched(self) -> Write:
         """``write`` as it is from now on; asked again if an interrupt came between the ring and this."""
-        if self._ring is not None and not self._closed:
+        if self._ring is not None and not self._closed and not self._stop_asked:
             write = self._ring.writer.write
             self._write = self._and_then_wait(write) if self._waited_for else write
             # found before the class's methods of these names: one call less per sample
@@ -301,6 +335,43 @@ class Stream:
             if not self._waited_for:
                 self.__dict__["claim"] = self._ring.writer.claim
         return self._write
+
+    # --- stopped from outside --------------------------------------------------------------------------
+    def _heard_of_stop(self) -> None:
+        """The first stream that hears of it tells the others, whose workers may not wait for them."""
+        if not self._stop_asked:
+            self._session.follow_stop()
+            self.follow_stop()  # it may not be among them yet
+
+    def _end_stopped(self) -> bool:
+        """The stream has ended, as somebody outside wants; whether that is why it has."""
+        with self._session.lock:
+            if not self._closed:
+                self._stopped = True
+                self.end(*self._session.clock.event())
+        self._session.stop()
+        return self._stopped
+
+    def _write_after_stop(self, data: Any, t: float | None = None, step: int | None = None) -> bool:
+        self._session.check_usable(f"stream {self.name!r}")
+        if not self._end_stopped():
+            return self._refuse(data, t, step)
+        if self._paused or self._session.paused:
+            return True
+        if self._ring is not None and not self._ring.writer.would_take(t, step):
+            return True
+        with self._session.lock:
+            self._refused += 1
+        return False
+
+    @contextmanager
+    def _claim_after_stop(self, t: float | None, step: int | None) -> Iterator[Any]:
+        """Memory that is thrown away; counted as a write."""
+        self._session.check_usable(f"stream {self.name!r}")
+        if not self._end_stopped() or self._ring is None:
+            raise refusal(f"stream {self.name!r}", CLOSED)
+        yield self._ring.writer.scratch()
+        self._write_after_stop(None, t, step)
 
     # --- sinks with async_mode=False -------------------------------------------------------------------
     def _and_then_wait(self, write: Write) -> Write:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DataLossWarning
+from .stats import STOPPED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +121,9 @@ def make_summary(
     known = {} if told is None else told["streams"]
     for name, counted in own.items():
         values = {**counted, **known.get(name, {})}
+        if name in known and (refused := counted["lost"].get(STOPPED)):  # of which the daemon knows nothing
+            values["attempted"] += refused
+            values["lost"] = {**values["lost"], STOPPED: refused}
         values["files"] = tuple(Path(f) for f in values["files"])
         streams[name] = StreamSummary(**{k: v for k, v in values.items() if k in StreamSummary._fields})
     if told is None:

@@ -183,10 +183,7 @@ class WriterRules:
         """Hand out a record's memory, to be filled in place (see :meth:`Stream.claim`)."""
         plan = self._plan
         if isinstance(plan, VaryingPlan):
-            raise SchemaError(
-                f"stream {self._name!r} has ragged or string fields, whose size is not known before",
-                "use write, or record them as a stream of their own",
-            )
+            raise self._no_claim()
         # not _exclusive: a generator within a generator would cost another microsecond
         with self._lock:
             if self._state:
@@ -226,6 +223,30 @@ class WriterRules:
             finally:
                 if self._state == BUSY:
                     self._state = IDLE
+
+    def would_take(self, t: float | None, step: int | None) -> bool:
+        """Whether a sample is due, although the stream has ended."""
+        at, _ = self._clock.resolve(t, step, self._calls, monotonic_ns())
+        self._calls += 1
+        return self._is_wanted(at)
+
+    def scratch(self) -> Any:
+        """Memory for a sample that is thrown away, as :meth:`claim` hands it out.
+
+        Raises
+        ------
+        SchemaError
+            The size of samples is not known before.
+        """
+        if isinstance(self._plan, VaryingPlan):
+            raise self._no_claim()
+        return self._plan.scratch()
+
+    def _no_claim(self) -> SchemaError:
+        return SchemaError(
+            f"stream {self._name!r} has ragged or string fields, whose size is not known before",
+            "use write, or record them as a stream of their own",
+        )
 
     def _is_wanted(self, t: float) -> bool:
         return not self._paused and (self._gate is None or self._gate.is_due(t))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recd_client.errors import DaemonNotRunningError
 
-from ..paths import log_path, runtime_dir, socket_path
+from ..paths import runtime_dir, socket_path
 from ._common import (
+    ANSWER_TIMEOUT_S,
     cell,
     connect,
     console,
@@ -25,20 +25,10 @@ from ._common import (
     size,
     table,
 )
+from ._troubles import HEALTHY, troubles
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-ANSWER_TIMEOUT_S: Final = 10.0
-#: States that need nobody's attention.
-_HEALTHY: Final = frozenset({"recording", "finishing", "finished"})
-_ADVICE: Final = {
-    "stalled": "remove the cause; recording then goes on by itself, and what is lost meanwhile is counted",
-    "client died, finishing": "nothing to do: its files are being finished",
-}
-_AGAIN: Final = "correct it; its log is kept, and once the recording has ended: recd recover tries again"
-_LOSS_ADVICE: Final = 'give the stream more buffer_bytes or a lower hz, or overflow="block"; gaps: recd info'
-_Complaint = tuple[str, str, str]
 
 
 @click.command(epilog="Example: recd status --json", short_help="Show what is recorded right now.")
@@ -71,50 +61,19 @@ def _show(daemon: dict[str, Any], sessions: list[dict[str, Any]]) -> None:
     out = console()
     up = duration(time.time() - float(daemon["started_unix_s"]))
     line(out, f"recd {daemon['version']}, pid {daemon['pid']}, up {up}, in {daemon['runtime_dir']}")
-    wrong = list(_complaints(sessions))
+    wrong = list(troubles(sessions))
     if wrong:
         line(out)
-    for what, do, trace in wrong:
-        line(out, f"! {what}", "bold red")
-        for text in trace.splitlines():
+    for trouble in wrong:
+        line(out, f"! {trouble.what}", "bold red")
+        for text in trouble.traceback.splitlines():
             line(out, f"    {text}", "dim")
-        line(out, f"  -> {do}")
+        line(out, f"  -> {trouble.do}")
     if not sessions:
         line(out, "no sessions; past ones: recd ls")
     for session in sessions:
         line(out)
         _show_session(out, session)
-
-
-def _complaints(sessions: list[dict[str, Any]]) -> Iterator[_Complaint]:
-    """What needs attention, each matter once, what to do about it, and a traceback if there is one."""
-    for session in sessions:
-        found = [c for stream in session["streams"] for c in _stream_complaints(session["name"], stream)]
-        # A session that is not well for no reason of its own repeats its worst stream.
-        yield from found or _complaint(session["name"], session)
-
-
-def _stream_complaints(session_name: str, stream: dict[str, Any]) -> Iterator[_Complaint]:
-    where = f"{session_name} / {stream['stream']}"
-    # A stream repeats the reason of a file that failed.
-    if not any(sink["reason"] == stream["reason"] for sink in stream["sinks"] if stream["reason"]):
-        yield from _complaint(where, stream)
-    for sink in stream["sinks"]:
-        named = os.path.basename(sink["path"]) or sink.get("target") or sink["kind"]
-        yield from _complaint(f"{where} / {named}", sink)
-    if any(stream["lost"].values()):
-        yield f"{where}: lost {losses(stream['lost'])}", _LOSS_ADVICE, ""
-
-
-def _complaint(where: str, thing: dict[str, Any]) -> Iterator[_Complaint]:
-    state, reason = thing["state"], thing["reason"] or ""
-    if state in _HEALTHY and not reason:
-        return
-    # An error's text is "what, newline, arrow, what to do" (see recd_client.errors).
-    reason, _, do = reason.partition("\n  -> ")
-    what = f"{where}: {state}" + (f": {reason}" if reason else "")
-    advice = _AGAIN if thing.get("target") and state == "failed" else _ADVICE.get(state)
-    yield what, do or advice or f"the daemon's log tells more: {log_path()}", thing.get("traceback") or ""
 
 
 def _show_session(out: Console, session: dict[str, Any]) -> None:
@@ -137,7 +96,7 @@ def _show_session(out: Console, session: dict[str, Any]) -> None:
     for stream in session["streams"]:
         shown.add_row(
             cell(stream["stream"]),
-            cell(stream["state"], "" if stream["state"] in _HEALTHY else "red"),
+            cell(stream["state"], "" if stream["state"] in HEALTHY else "red"),
             f"{stream['written']:,}",
             f"{stream['durable']:,}",
             cell(losses(stream["lost"]), "bold red" if any(stream["lost"].values()) else ""),

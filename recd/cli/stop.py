@@ -12,10 +12,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from recd_client.errors import DaemonNotRunningError, RecdError, VersionMismatchError
+from recd_client.errors import (
+    DaemonNotRunningError,
+    NoSuchSessionError,
+    RecdError,
+    VersionMismatchError,
+)
 
 from ..paths import lock_path, log_path
-from ._common import connect, console, count, duration, json_option, line, lock_holder, print_json, wait_gone
+from ._common import (
+    ANSWER_TIMEOUT_S,
+    connect,
+    console,
+    count,
+    duration,
+    json_option,
+    line,
+    lock_holder,
+    print_json,
+    wait_gone,
+)
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -23,6 +39,8 @@ if TYPE_CHECKING:
 STOP_TIMEOUT_S: Final = 60.0
 #: What the daemon gets beyond its deadline to answer, end its workers and exit.
 _GRACE_S: Final = 15.0
+#: How often it is looked whether a recording has ended.
+_LOOK_S: Final = 0.1
 
 timeout_option = click.option(
     "--timeout",
@@ -55,21 +73,25 @@ class Stopped:
 
 
 @click.command(
-    epilog="Example: recd stop --timeout 20", short_help="Finish all recordings and end the daemon."
+    epilog="Example: recd stop --timeout 20", short_help="Finish all recordings and end the daemon; or one."
 )
+@click.argument("session", required=False)
 @timeout_option
 @json_option
-def command(timeout_s: float, as_json: bool) -> int:
-    """Finish all recordings and end the daemon.
+def command(session: str | None, timeout_s: float, as_json: bool) -> int:
+    """Finish all recordings and end the daemon; or only end the recording SESSION (its name or id).
 
     Everything that simulations have written is drained and synced, and the files are finished. What
-    does not get done in time stays safe on disk, is listed, and makes the exit code 1.
+    does not get done in time stays safe on disk, is listed, and makes the exit code 1. A simulation whose
+    recording was ended runs on; what it writes from then on is counted as lost.
     """
-    stopped = stop_daemon(timeout_s)
+    stopped = stop_daemon(timeout_s) if session is None else stop_session(session, timeout_s)
     if as_json:
         print_json(stopped_json(stopped))
-    else:
+    elif session is None:
         report(stopped)
+    else:
+        report_session(session, stopped)
     return 1 if stopped.unfinished else 0
 
 
@@ -97,6 +119,47 @@ def report(stopped: Stopped) -> None:
             line(err, f"    {session.get('session')}: {session.get('why')}")
             line(err, f"      {session.get('directory')}")
         line(err, "  -> what was recorded is safe there; to go on finishing it: recd start")
+
+
+def report_session(session: str, stopped: Stopped) -> None:
+    """Print the answer for people, of one recording."""
+    for _ in stopped.finished:
+        click.echo(f"{session} is stopped, its files are finished")
+    for left in stopped.unfinished:
+        err = console(stderr=True)
+        line(err, f"error: {session} is stopped, but {left['why']}")
+        line(err, f"      {left['directory']}")
+        line(err, "  -> the daemon goes on: recd status")
+
+
+def stop_session(name: str, timeout_s: float) -> Stopped:
+    """No more is recorded by the session of that name or id, and its files are finished, or will be.
+
+    Raises
+    ------
+    NoSuchSessionError
+        None is, or more than one.
+    """
+    caller = connect()
+    try:
+        there = caller.call("status", ANSWER_TIMEOUT_S)["sessions"]
+        found = [s for s in there if name in (s["name"], s["session"])]
+        if len(found) != 1:
+            names = ", ".join(f"{s['session']} ({s['name']})" for s in found or there) or "none"
+            many = f"{len(found)} recordings are" if found else "no recording is"
+            raise NoSuchSessionError(f"{many} called {name!r}", f"those that run: {names}")
+        told = caller.call("stop_session", ANSWER_TIMEOUT_S, session=found[0]["session"])
+        end = time.monotonic() + timeout_s
+        while any(s["session"] == told["session"] for s in there):
+            if time.monotonic() > end:
+                left = {"session": told["session"], "directory": told["directory"]}
+                why = "its files are not finished yet"
+                return Stopped(int(caller.server["pid"]), [], [{**left, "why": why}])
+            time.sleep(_LOOK_S)
+            there = caller.call("status", ANSWER_TIMEOUT_S)["sessions"]
+    finally:
+        caller.close()
+    return Stopped(int(caller.server["pid"]), [told["session"]])
 
 
 def stop_daemon(timeout_s: float) -> Stopped:

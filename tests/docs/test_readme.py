@@ -116,7 +116,8 @@ def test_the_guide_has_every_argument_and_method_of_the_recorder() -> None:
 
 #: What the recorder uses of its streams.
 NOT_FOR_USERS = {
-    "attach", "end", "follow_pause", "is_open", "is_paused", "is_video", "mark", "release", "restart_gate", "ring",
+    "attach", "end", "follow_pause", "follow_stop", "is_open", "is_paused", "is_video", "mark", "release",
+    "restart_gate", "ring",
 }  # fmt: skip
 
 

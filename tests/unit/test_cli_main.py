@@ -108,13 +108,13 @@ def test_the_quick_verbs_import_nothing_heavy() -> None:
     code = (
         "import sys, json; from recd.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        "import recd.cli.start, recd.cli.stop, recd.cli.status, recd.cli.ls\n"
+        "import recd.cli.start, recd.cli.stop, recd.cli.status, recd.cli.ls, recd.cli.top\n"
         "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert "recd" in loaded
-    assert not loaded & {"numpy", "h5py", "rich", "multiprocess", "posix_ipc", "imageio_ffmpeg"}
+    assert not loaded & {"numpy", "h5py", "rich", "textual", "multiprocess", "posix_ipc", "imageio_ffmpeg"}
 
 
 def test_output_to_a_full_device_is_an_error() -> None:

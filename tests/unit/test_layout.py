@@ -49,6 +49,8 @@ WORDS_1_0 = {
     "spooled_bytes": (24, 8576),
     "lost_dropped_oldest_count": (25, 8584),
 }
+#: What 1.1 added.
+WORDS_1_1 = {"stop_asked": (26, 8592), "stop_at": (27, 8600)}
 GEOMETRY_1_0 = {
     "magic": 0, "endian": 8, "version_major": 16, "version_minor": 20, "incompatible_flags": 24,
     "compatible_flags": 32, "header_bytes": 40, "capacity_bytes": 48, "data_offset": 56, "align_bytes": 64,
@@ -77,10 +79,10 @@ def flipped(memory: bytes | bytearray, bit: int) -> bytearray:
     return copy
 
 
-def test_the_words_stand_where_version_1_0_put_them() -> None:
+def test_the_words_stand_where_their_versions_put_them() -> None:
     """A released offset never moves, and an id never changes its meaning, unless the version says so."""
-    assert (layout.VERSION_MAJOR, layout.VERSION_MINOR) == (1, 0)
-    assert {name: (layout.FIELD_IDS[name], WORDS[name]) for name in WORDS} == WORDS_1_0
+    assert (layout.VERSION_MAJOR, layout.VERSION_MINOR) == (1, 1)
+    assert {name: (layout.FIELD_IDS[name], WORDS[name]) for name in WORDS} == {**WORDS_1_0, **WORDS_1_1}
 
 
 def test_the_geometry_stands_where_version_1_0_put_it() -> None:
@@ -184,7 +186,7 @@ def test_what_the_geometry_says_is_read_back(lines: int, values: dict[str, objec
     assert geometry.items() >= values.items()
     assert geometry["capacity_bytes"] == capacity
     assert geometry["max_record_bytes"] == capacity // 4 // LINE * LINE
-    assert (geometry["version_major"], geometry["version_minor"]) == (1, 0)
+    assert (geometry["version_major"], geometry["version_minor"]) == (1, 1)
 
 
 def test_each_flipped_bit_of_the_geometry_page_is_noticed() -> None:

@@ -90,7 +90,7 @@ def test_nothing_the_consumer_wrote_is_read_back(ends: Ends) -> None:
 @pytest.mark.parametrize(
     ("geometry", "message"),
     [
-        ({"version_major": 2}, "ring layout 2.0"),
+        ({"version_major": 2}, "ring layout 2.1"),
         ({"version_major": 0, "version_minor": 9}, "ring layout 0.9"),
         ({"incompatible_flags": 1 << 40}, "flags 0x10000000000"),
         ({"magic": 1}, "geometry page is damaged"),

@@ -1,0 +1,80 @@
+"""What needs attention in the daemon's answer to ``status``, and what to do about it: for every verb that shows it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from ..paths import log_path
+from ._common import losses
+
+#: States that need nobody's attention.
+HEALTHY: Final = frozenset({"recording", "finishing", "finished"})
+_ADVICE: Final = {
+    "stalled": "remove the cause; recording then goes on by itself, and what is lost meanwhile is counted",
+    "client died, finishing": "nothing to do: its files are being finished",
+}
+_AGAIN: Final = "correct it; its log is kept, and once the recording has ended: recd recover tries again"
+_LOSS_ADVICE: Final = 'give the stream more buffer_bytes or a lower hz, or overflow="block"; gaps: recd info'
+
+
+class Trouble(NamedTuple):
+    """One matter that needs attention.
+
+    Parameters
+    ----------
+    what, do : str
+    session : str
+        Id of the session that has it; empty if it is none of a session.
+    stream : str
+        Name of the stream that has it; empty if it is none of a single stream.
+    is_loss : bool
+        Whether samples were lost; that does not pass, as a state does.
+    traceback : str
+        Of a user's code that failed.
+    """
+
+    what: str
+    do: str
+    session: str = ""
+    stream: str = ""
+    is_loss: bool = False
+    traceback: str = ""
+
+
+def troubles(sessions: list[dict[str, Any]]) -> Iterator[Trouble]:
+    """What needs attention, each matter once, and what to do about it."""
+    for session in sessions:
+        sid, name = str(session["session"]), str(session["name"])
+        found = [
+            trouble._replace(session=sid, stream=str(stream["stream"]))
+            for stream in session["streams"]
+            for trouble in _of_stream(name, stream)
+        ]
+        # A session that is not well for no reason of its own repeats its worst stream.
+        yield from found or (trouble._replace(session=sid) for trouble in _of(name, session))
+
+
+def _of_stream(session_name: str, stream: dict[str, Any]) -> Iterator[Trouble]:
+    where = f"{session_name} / {stream['stream']}"
+    # A stream repeats the reason of a file that failed.
+    if not any(sink["reason"] == stream["reason"] for sink in stream["sinks"] if stream["reason"]):
+        yield from _of(where, stream)
+    for sink in stream["sinks"]:
+        named = os.path.basename(sink["path"]) or sink.get("target") or sink["kind"]
+        yield from _of(f"{where} / {named}", sink)
+    if any(stream["lost"].values()):
+        yield Trouble(f"{where}: lost {losses(stream['lost'])}", _LOSS_ADVICE, is_loss=True)
+
+
+def _of(where: str, thing: dict[str, Any]) -> Iterator[Trouble]:
+    state, reason = thing["state"], thing["reason"] or ""
+    if state in HEALTHY and not reason:
+        return
+    # An error's text is "what, newline, arrow, what to do" (see recd_client.errors).
+    reason, _, do = reason.partition("\n  -> ")
+    what = f"{where}: {state}" + (f": {reason}" if reason else "")
+    advice = _AGAIN if thing.get("target") and state == "failed" else _ADVICE.get(state)
+    do = do or advice or f"the daemon's log tells more: {log_path()}"
+    yield Trouble(what, do, traceback=thing.get("traceback") or "")
