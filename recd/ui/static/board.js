@@ -120,18 +120,18 @@ export class Board {
 
   take(message) {
     const card = this.cards.get(message.head.id);
-    if (!card) return;
+    if (!card) return undefined;
     if (message.head.kind === "plot" && !this.whole) {
       const { newest, from } = message.head;
       // Stream time may have gone back: the axis follows what is drawn anew.
       this.newest = this.newest === null || from === null ? newest : Math.max(this.newest, newest);
     }
-    card.take(message);
+    return card.take(message);
   }
 
-  /** Every plot, as they have one time axis; pictures draw themselves. */
+  /** Every plot, as they have one time axis, and every picture. */
   draw() {
-    for (const card of this.cards.values()) if (card instanceof PlotCard) card.draw();
+    for (const card of this.cards.values()) card.draw();
   }
 
   // --- the time axis ----------------------------------------------------------------------------

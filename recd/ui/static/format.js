@@ -9,6 +9,21 @@ export function number(value) {
   return value.toPrecision(size >= 1000 ? 7 : 5).replace("-", "−");
 }
 
+/** A time of day on an axis whose marks are `step` seconds apart. */
+export function clockTime(unix, step) {
+  if (unix === null || unix === undefined) return "";
+  const time = localTime(Math.floor(unix + 1e-9)).slice(11);
+  return step < 1 ? time + (unix + 1e-9 - Math.floor(unix + 1e-9)).toFixed(3).slice(1) : time;
+}
+
+/** A number on an axis: as short as it can be. */
+export function tick(value) {
+  if (value === null || value === undefined) return "";
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 1e-4 || size >= 1e7) ? value.toExponential() : String(Number(value.toPrecision(9)));
+  return text.replace(/-/g, "−");
+}
+
 export const count = (n) => Math.round(n).toLocaleString("en");
 
 export const counted = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;

@@ -5,11 +5,12 @@ import { unpack } from "./messages.js";
 const PAUSES_MS = [200, 500, 1000, 2000];
 
 export class Link {
-  /** `handlers`: state, events, data, error, up (is it connected), draw (before a round is told as drawn). */
+  /** `handlers`: state, events, data (may give a promise), error, up (is it connected), draw (before a round is told as drawn). */
   constructor(handlers) {
     this.handlers = handlers;
     this.view = null;
     this.failures = 0;
+    this.decoding = []; // pictures of this round
     this.open();
   }
 
@@ -33,7 +34,7 @@ export class Link {
 
   take(data) {
     if (typeof data !== "string") {
-      this.handlers.data(unpack(data));
+      this.decoding.push(this.handlers.data(unpack(data)));
       return;
     }
     const message = JSON.parse(data);
@@ -41,13 +42,16 @@ export class Link {
       this.handlers[message.type]?.(message);
       return;
     }
-    // A hidden page draws nothing, says nothing, and so is sent nothing.
-    const socket = this.socket;
+    const decoded = Promise.all(this.decoding);
+    this.decoding = [];
+    decoded.then(() => this.draw(message.round, this.socket));
+  }
+
+  /** A hidden page draws nothing, says nothing, and so is sent nothing. */
+  draw(round, socket) {
     requestAnimationFrame(() => {
       this.handlers.draw();
-      if (socket.readyState === WebSocket.OPEN) {
-        socket.send(JSON.stringify({ op: "drawn", round: message.round }));
-      }
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ op: "drawn", round }));
     });
   }
 

@@ -205,7 +205,6 @@ view.onChange(async () => {
   if (view.past && view.past !== shownPast) {
     shownPast = view.past;
     shownSession = null;
-    byId("pictures").replaceChildren();
     await past.open(view.past);
   }
   if (board.fields.length) {

@@ -61,6 +61,7 @@ function lines(u, events) {
     ctx.font = `${lost ? "bold " : ""}${11 * ratio}px ${FONT.slice(5)}`;
     ctx.fillStyle = css(lost ? "--loss" : "--dim");
     ctx.textBaseline = "top";
+    ctx.textAlign = "left";
     const width = ctx.measureText(text).width;
     const inside = Math.min(at + 3 * ratio, bbox.left + bbox.width - width);
     ctx.fillText(text, inside, bbox.top + 2 * ratio);

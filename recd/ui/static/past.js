@@ -30,6 +30,7 @@ export class Past {
     this.asked.clear();
     const { board } = this;
     board.clear();
+    byId("videos").replaceChildren();
     const times = told.streams.flatMap((s) => [s.t_first, s.t_last]).filter((t) => t !== null && t !== undefined);
     board.whole = times.length ? [Math.min(...times), Math.max(...times)] : [0, 1];
     if (board.whole[0] === board.whole[1]) board.whole[1] += 1;
@@ -43,7 +44,7 @@ export class Past {
   close() {
     this.told = null;
     this.board.clear();
-    byId("pictures").replaceChildren();
+    byId("videos").replaceChildren();
     byId("summary").replaceChildren();
   }
 
@@ -79,7 +80,7 @@ export class Past {
 
   /** Videos run with the plots: a click on a plot goes there, and a line shows where the video is. */
   showVideos(told) {
-    const place = byId("pictures");
+    const place = byId("videos");
     const videos = [];
     for (const stream of told.streams) {
       for (const file of stream.files.filter((f) => f.video && f.presence !== "missing")) {
@@ -96,7 +97,7 @@ export class Past {
         };
         for (const name of ["timeupdate", "seeking"]) video.addEventListener(name, tell);
         if (!file.part) videos.push([video, start]);
-        place.append(el("section", { className: "card picture", "data-key": `video-${file.number}`, "aria-label": `Video ${file.name}` },
+        place.append(el("section", { className: "card picture", "aria-label": `Video ${file.name}` },
           el("div", { className: "bar" }, el("h3", { textContent: file.name })), el("div", { className: "frame" }, video), failed));
       }
     }

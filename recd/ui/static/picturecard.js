@@ -24,13 +24,14 @@ export class PictureCard {
       board.changed();
     };
     const name = this.field.name === "data" ? this.streamName : this.key;
-    this.told = el("span", { className: "told" });
+    this.told = el("p", { className: "told" });
     this.element = el(
       "section",
       { className: "card picture", "aria-label": `Camera ${name}` },
-      el("div", { className: "bar" }, el("h3", { textContent: name }), el("span", { className: "fill" }), this.told, this.chooser(), large, close),
+      el("div", { className: "bar" }, el("h3", { textContent: name }), el("span", { className: "fill" }), this.chooser(), large, close),
       el("div", { className: "frame" }, this.canvas),
       this.field.colours ? null : this.buildScale(),
+      this.told,
     );
   }
 
@@ -69,19 +70,19 @@ export class PictureCard {
 
   /** A frame came: decoded beside, the newest is drawn. */
   async take({ head, bytes }) {
-    const order = (this.order = (this.order ?? 0) + 1);
+    const order = (this.order = (this.order ?? 0) + 1); // a frame that was decoded late is not drawn over a newer one
     let image;
     try {
       image = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
     } catch {
       return; // a damaged one; the next comes
     }
-    if (order === this.order) {
+    if (order > (this.decoded ?? 0)) {
+      this.decoded = order;
       this.image?.close();
       this.image = image;
       this.head = head;
       this.dirty = true;
-      requestAnimationFrame(() => this.draw());
     } else {
       image.close();
     }
@@ -96,7 +97,7 @@ export class PictureCard {
     }
     canvas.getContext("2d").drawImage(image, 0, 0);
     canvas.dataset.seq = head.seq;
-    setText(this.told, `${head.width}×${head.height} · t = ${head.t.toFixed(2)} s`);
+    setText(this.told, `t = ${head.t.toFixed(2)} s · ${head.width}×${head.height}`);
     if (head.scale && this.ramp) {
       const unit = this.field.unit ? ` ${this.field.unit}` : "";
       setText(this.low, number(head.scale[0]) + unit);

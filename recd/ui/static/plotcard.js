@@ -3,7 +3,7 @@
 import uPlot from "./vendor/uplot.js";
 import { css, dash, stroke } from "./colours.js";
 import { el, setText } from "./dom.js";
-import { number } from "./format.js";
+import { clockTime, number, tick } from "./format.js";
 import { Lines } from "./lines.js";
 import { marks } from "./marks.js";
 
@@ -69,6 +69,7 @@ export class PlotCard {
         width: Math.max(this.place.clientWidth, 100),
         height: HEIGHT,
         pxAlign: 0,
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         focus: { alpha: 0.25 },
         cursor: {
@@ -76,7 +77,7 @@ export class PlotCard {
           sync: { key: "recd", scales: ["x", null] },
           drag: { x: true, y: false, setScale: false },
           bind: { dblclick: () => () => this.board.goLive(), mousedown: (u, t, handler) => (e) => this.press(e, handler) },
-          points: { size: 6 },
+          points: { size: 6, show: shown.length <= 12 },
         },
         scales: {
           x: { time: this.board.isWall(), range: () => this.board.window() },
@@ -84,8 +85,8 @@ export class PlotCard {
           y: logarithmic ? { distr: 4, asinh: 0.01 } : { range: (u, low, high) => padded(low, high) },
         },
         axes: [
-          { ...axis, size: 26, space: 70 },
-          { ...axis, size: 54, space: 34, values: (u, splits) => splits.map((v) => (v === null ? "" : number(Number(v.toPrecision(8))))) },
+          { ...axis, size: 26, space: 80, values: (u, splits, a, s, step) => splits.map((v) => (this.board.isWall() ? clockTime(v, step) : `${tick(v)} s`)) },
+          { ...axis, size: 58, space: 34, values: (u, splits) => splits.map(tick) },
         ],
         series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), width, dash: dash(i, shown.length) }))],
         plugins: [marks(() => this.placed(), () => this.playhead)],

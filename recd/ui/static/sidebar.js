@@ -74,8 +74,8 @@ function showStream(row, stream, chosen, board) {
   setText(name, stream.name);
   setText(hz, stream.rate > 0 ? rate(stream.rate) : stream.state === "recording" ? "no new samples" : stream.state);
   setText(lost, n ? `▲ ${count(n)} lost` : "");
-  const waiting = stream.buffered_bytes + stream.spooled_bytes;
-  setText(detail, `${count(stream.written)} samples · ${bytes(stream.bytes)}${waiting ? ` · ${bytes(waiting)} waiting` : ""}`);
+  setText(detail, `${count(stream.written)} samples${stream.bytes ? ` · ${bytes(stream.bytes)}` : ""}`);
+  detail.title = `waiting in memory ${bytes(stream.buffered_bytes)}, on disk ${bytes(stream.spooled_bytes)}`;
   fields.hidden = !chosen;
   if (!chosen || !board.byDefault) return;
   keyed(fields, stream.fields, (f) => f.name, (f) => makeField(f), (button, f) => {
