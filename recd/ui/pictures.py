@@ -33,10 +33,10 @@ def to_jpeg(
     """
     if frame.ndim == 3 and frame.shape[2] == 1:
         frame = frame[:, :, 0]
-    if frame.ndim == 2:
-        frame = _thinned(frame, width)
     plain = frame.dtype == np.uint8 and scale is None
     found = (0.0, 255.0) if plain else (scale or extremes(frame))
+    if frame.ndim == 2:
+        frame = _thinned(frame, width)
     data = frame if plain else _to_bytes(frame, *found)
     if data.ndim == 2:
         if colour_map != "gray":

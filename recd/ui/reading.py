@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recd_client.errors import OutputError
+from recd_client.errors import OptionError, OutputError
 from recd_client.schema import Schema
 
 from ..sinks.names import TIMESTAMP
@@ -42,9 +42,13 @@ class Reader:
 
         Raises
         ------
+        OptionError
+            It has no such field.
         OutputError
             No file of it can be read.
         """
+        if field not in (f["name"] for f in stream["fields"]):
+            raise OptionError(f"stream {stream['name']!r} has no field {field!r}", "reload the page")
         paths = files_to_read(stream)
         if not paths:
             raise OutputError(f"stream {stream['name']!r} has no file that can be plotted", "see: recd info")

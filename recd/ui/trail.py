@@ -100,7 +100,10 @@ class Trail:
     def _age(self, count: int) -> None:
         """The oldest samples become extremes."""
         if self._old.count + 2 * count // _GROUP > self._old.room:
-            self._old.add(_extremes(self._old.take(self._old.count // 4 * 4), 4))
+            older = self._old.take(self._old.count // 4 * 4)
+            rest = self._old.take(self._old.count)
+            self._old.add(_extremes(older, 4))
+            self._old.add(rest)
         self._old.add(_extremes(self._recent.take(count), _GROUP))
 
     def newest(self, clock: str) -> float | None:
