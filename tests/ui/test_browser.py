@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 from pages import PATIENCE_S, Served, serving
 from recd.cli.stop import stop_daemon
 from recd_client import NPZFile, NullSink, Recorder, VideoFile
-from recordings import numbered
+from recordings import numbered, worker_of
 
 pytestmark = [
     pytest.mark.usefixtures("runtime"),
@@ -24,11 +26,17 @@ pytestmark = [
 ]
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HZ = 30
+DEPTH = np.tile(np.linspace(1, 5, 32, dtype=np.float32), (24, 1))
 
 
 class Simulation(threading.Thread):
@@ -48,7 +56,7 @@ class Simulation(threading.Thread):
         t = n / HZ
         self.state.write({"q": n * np.array([1.0, 10, 100]), "reward": np.sin(t)}, t=t)
         self.front.write(numbered(n % 40), t=t)
-        self.depth.write(np.full((24, 32), 1.0 + n % 7, np.float32), t=t)
+        self.depth.write(np.roll(DEPTH, n, axis=1), t=t)
         self.steps += 1
 
     def run(self) -> None:
@@ -79,7 +87,7 @@ def browsing(served: Served, tmp_path: Path, **how: Any) -> Iterator[Any]:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
         page = context.new_page()
         page.set_default_timeout(PATIENCE_S * 1e3)
-        page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: said.append(str(e)))
         page.goto(served.url)
         try:
@@ -184,30 +192,24 @@ def test_losses_are_red_at_once(tmp_path: Path) -> None:
     """A line on top names stream, number and cause; it is an alert."""
     with Recorder("walk", dir=tmp_path) as rec, serving() as served:
         stream = rec.stream("state", NPZFile("s.npz"), buffer_bytes="64KiB")
-        import os
-        import signal
-
-        from recordings import worker_of
-
         stream.write(np.zeros(100))
         worker = worker_of(rec)
         os.kill(worker, signal.SIGSTOP)
         try:
-            with pytest.warns(UserWarning, match="lost"):
-                while not (lost := rec.stats()["state"]["lost"].get("full", 0)):
-                    stream.write(np.zeros(100))
-                rec.stats()
-                os.kill(worker, signal.SIGCONT)
-                with browsing(served, tmp_path) as page:
-                    alert = page.get_by_role("alert").get_by_text("walk / state: lost")
-                    alert.wait_for()
-                    assert f"lost {lost} full" in alert.inner_text()
-                    red = page.evaluate("getComputedStyle(document.querySelector('#alerts')).backgroundColor")
-                    r, g, b = (int(v) for v in red[4:-1].split(","))
-                    assert r > 3 * max(g, b)
-                rec.close()
+            while not rec.stats()["state"]["lost"].get("full"):
+                stream.write(np.zeros(100))
         finally:
             os.kill(worker, signal.SIGCONT)
+        lost = rec.stats()["state"]["lost"]["full"]
+        with browsing(served, tmp_path) as page:
+            alert = page.get_by_role("alert").get_by_text("walk / state: lost")
+            alert.wait_for()
+            assert f"lost {lost} full" in alert.inner_text()
+            red = page.evaluate("getComputedStyle(document.querySelector('#alerts')).backgroundColor")
+            r, g, b = (int(v) for v in red[4:-1].split(","))
+            assert r > 3 * max(g, b)
+        with pytest.warns(UserWarning, match="lost"):
+            rec.close()
 
 
 def test_the_page_comes_back_after_the_server_and_the_daemon_were_restarted(tmp_path: Path) -> None:
@@ -249,7 +251,7 @@ def test_a_past_recording_has_its_plots_and_its_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_everybody_can_use_it(tmp_path: Path, theme: str, width: int) -> None:
-    """axe finds no violation of WCAG A and AA, on a screen and on a phone, where nothing needs sideways scrolling."""
+    """Axe finds no violation of WCAG A and AA, on a screen and on a phone, where nothing needs sideways scrolling."""
     how = {"color_scheme": theme, "viewport": {"width": width, "height": 850}}
     with Simulation(tmp_path), serving() as served, browsing(served, tmp_path, **how) as page:
         lines(page, "state.q", HZ)

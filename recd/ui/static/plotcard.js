@@ -21,7 +21,7 @@ export class PlotCard {
     this.legendAt = 0;
     this.events = [];
     this.playhead = null;
-    this.log = el("button", { type: "button", className: "small", textContent: "log", "aria-label": "logarithmic scale" });
+    this.log = el("button", { type: "button", className: "small", textContent: "log", "aria-label": "log scale" });
     this.log.onclick = () => board.view.toggle("log", this.key);
     const close = el("button", { type: "button", className: "small", textContent: "×", "aria-label": `Hide ${this.key}` });
     close.onclick = () => board.setShown(this.key, false);
