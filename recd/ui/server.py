@@ -53,6 +53,7 @@ class Server:
         #: The daemon's state as text, new each time it is asked.
         self._told = ""
         self._asked = asyncio.Condition()
+        self._opened = asyncio.Event()
         self._files = dict(_packaged())
         self.app = web.Application(middlewares=[guard.middleware])
         self.app.on_response_prepare.append(add_headers)
@@ -94,7 +95,9 @@ class Server:
                     log.exception("the daemon's state")
                 async with self._asked:
                     self._asked.notify_all()
-            await asyncio.sleep(_STATE_S if self._sockets else 0.05)
+            self._opened.clear()
+            with suppress(asyncio.TimeoutError):  # a page that is opened need not wait
+                await asyncio.wait_for(self._opened.wait(), _STATE_S if self._sockets else None)
 
     # --- live ------------------------------------------------------------------------------------
     async def _live(self, request: web.Request) -> web.StreamResponse:
@@ -105,6 +108,8 @@ class Server:
         page = _Page(socket, Viewer(self._channels))
         self._sockets.add(socket)
         tasks = [asyncio.create_task(page.rounds()), asyncio.create_task(self._states(page))]
+        await asyncio.sleep(0)  # it waits for the state before that is asked for
+        self._opened.set()
         try:
             await page.listen()
         finally:

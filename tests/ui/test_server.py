@@ -397,3 +397,11 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     done = CliRunner().invoke(main, ["ui"])
     assert "not_installed_here" in str(done.exception) + done.output
     assert "recd[ui]" in str(done.exception) + done.output
+
+
+def test_every_module_of_the_page_is_fetched_at_once() -> None:
+    """None waits until another one that imports it has come: the page names them all."""
+    static = Path(__file__).parents[2] / "recd" / "ui" / "static"
+    page = (static / "index.html").read_text()
+    for module in [*static.glob("*.js"), *static.glob("vendor/*.js")]:
+        assert f'"/static/{module.relative_to(static)}"' in page
