@@ -19,6 +19,7 @@ let state = { running: true, sessions: [], first: true };
 let listed = { sessions: [], omitted: 0 };
 let shownSession = null; // whose cards are on the board
 let shownPast = null;
+const streams = new Map(); // of that session, by name
 let connected = false;
 const events = new Map(); // stream -> events
 
@@ -100,10 +101,13 @@ function showSession(session) {
   }
   if (session.session !== shownSession) {
     board.clear();
+    streams.clear();
     byId("summary").replaceChildren();
     shownSession = session.session;
   }
-  const fields = session.streams.flatMap((s) => s.fields.map((field) => ({ key: `${s.name}.${field.name}`, stream: s.key, streamName: s.name, field })));
+  // Streams that are finished stay to be looked at, until the next recording.
+  for (const s of session.streams) if (s.fields.length) streams.set(s.name, s);
+  const fields = [...streams.values()].flatMap((s) => s.fields.map((field) => ({ key: `${s.name}.${field.name}`, stream: s.key, streamName: s.name, field })));
   const text = JSON.stringify(fields.map((f) => [f.key, f.field.type]));
   if (text !== showSession.text || !board.fields.length) {
     showSession.text = text;
