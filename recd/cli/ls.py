@@ -25,7 +25,7 @@ def command(every: bool, as_json: bool) -> int:
     missing (its directory was moved or deleted).
     """
     entries = index.read_all()
-    shown = [_described(e) for e in (entries if every else entries[:NEWEST])]
+    shown = [described(e) for e in (entries if every else entries[:NEWEST])]
     omitted = len(entries) - len(shown)
     if as_json:
         print_json({"sessions": shown, "omitted": omitted})
@@ -50,7 +50,7 @@ def command(every: bool, as_json: bool) -> int:
     return 0
 
 
-def _described(entry: dict[str, Any]) -> dict[str, Any]:
+def described(entry: dict[str, Any]) -> dict[str, Any]:
     """The entry with the state that holds now; the keys are documented in docs/cli.md."""
     started, ended = entry.get("started_unix_s"), entry.get("ended_unix_s")
     state = str(entry.get("state", "?"))

@@ -98,6 +98,11 @@ class StreamTap:
         return taken
 
     @property
+    def moved(self) -> bool:
+        """Whether there is anything that the last look has not seen."""
+        return self._ring.word("head") != self._ring.position
+
+    @property
     def ended(self) -> bool:
         """Whether nothing will follow: the stream was closed, or its ring was removed as its producer died."""
         closed = self._ring.word("producer_state") == layout.PRODUCER_CLOSED

@@ -22,9 +22,13 @@ STABLE = sys.version_info >= (3, 11) and not sysconfig.get_config_var("Py_GIL_DI
 
 
 def sources(package: Path) -> set[str]:
-    """What belongs to an installed package: its modules, their types, and the mark of typed ones."""
+    """What belongs to an installed package: its modules, their types, the mark of typed ones, and the page's files."""
     wanted = {".py", ".pyi", ".typed"}
-    return {p.relative_to(package.parent).as_posix() for p in package.rglob("*") if p.suffix in wanted}
+    return {
+        p.relative_to(package.parent).as_posix()
+        for p in package.rglob("*")
+        if p.suffix in wanted or ("static" in p.parts and p.is_file())
+    }
 
 
 def copied(directory: str, package: str, tmp_path: Path) -> Path:

@@ -1,0 +1,146 @@
+"""From taps to what pages show: one channel per stream that anybody looks at, shared by all who do."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recd_client.errors import RecdError
+
+from ..batch import Event
+from ..taps.stream import Live, StreamTap
+from .fields import PICTURE, Columns, kind_of
+from .trail import Trail
+
+#: What one look takes at most of a stream of numbers.
+_LIMIT_BYTES: Final = 8 << 20
+#: Two looks are so far apart at least: pages that ask at the same time see the same.
+_LOOK_S: Final = 0.008
+#: A channel that nobody looked at for so long is closed.
+_IDLE_S: Final = 60.0
+_EVENTS: Final = 1000
+
+
+class Frame(NamedTuple):
+    """The newest picture of a field."""
+
+    seq: int
+    t: float
+    pixels: NDArray[Any]
+
+
+class Channel:
+    """What is known of one stream since somebody first looked at it, and what its ring still held then.
+
+    Parameters
+    ----------
+    live : Live
+    wall_offset_s : float
+        What to add to the monotonic clock for Unix time.
+
+    Raises
+    ------
+    NoSuchSessionError, RingDamagedError
+        See :class:`~recd.taps.stream.StreamTap`.
+    """
+
+    def __init__(self, live: Live, wall_offset_s: float) -> None:
+        self._tap = StreamTap(live)
+        schema = self._tap.schema
+        self.columns = Columns(schema)
+        self._pictures = [f.name for f in schema.fields if kind_of(f) == PICTURE]
+        self.trail = Trail(self.columns.count)
+        self.frames: dict[str, Frame] = {}
+        #: The newest ones, each with its number.
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
+        #: Events that were ever seen.
+        self.told = 0
+        self._wall_offset_s = wall_offset_s
+        self._looked_s = self.wanted_s = 0.0
+        self.ended = False
+
+    def look(self) -> None:
+        """Take in what is new."""
+        now = time.monotonic()
+        self.wanted_s = now
+        if now - self._looked_s < _LOOK_S or self.ended:
+            return
+        first = self._looked_s == 0
+        self._looked_s = now
+        ended = self._tap.ended  # asked before the last look, so that nothing stays behind
+        if not self._tap.moved and not first and not ended:
+            return
+        only_pictures = not self.columns.count
+        limit_bytes = None if first else _LIMIT_BYTES
+        taken = self._tap.newest(1) if only_pictures else self._tap.take(limit_bytes)
+        for batch in taken.batches:
+            wall = batch.mono_ns / 1e9 + self._wall_offset_s
+            if self.columns.count:
+                self.trail.add(batch.t.copy(), wall, batch.seq.astype(np.int64), self.columns.table(batch))
+        if taken.batches:
+            batch = taken.batches[-1]
+            for name in self._pictures:
+                self.frames[name] = Frame(int(batch.seq[-1]), float(batch.t[-1]), batch.fixed(name)[-1])
+        for event in taken.events:
+            self._tell(event)
+        self.ended = ended
+
+    def _tell(self, event: Event) -> None:
+        self.told += 1
+        wall = event.mono_ns / 1e9 + self._wall_offset_s
+        told = {"n": self.told, "kind": event.kind, "seq": event.seq, "sim": event.t, "wall": wall}
+        if event.kind == "mark":
+            told |= {"label": event.data.get("label", ""), "fields": event.data.get("fields") or {}}
+        else:
+            told["lost"] = sum(int(loss.get("count", 0)) for loss in event.data.get("losses") or ())
+        self.events.append(told)
+
+    def close(self) -> None:
+        """Let go of the ring."""
+        self._tap.close()
+
+
+class Channels:
+    """The channels that are open, by ``SESSION/STREAM``."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Channel] = {}
+        self.live: dict[str, Live] = {}
+        self._wall_offset_s = time.time() - time.monotonic()
+
+    def set_live(self, streams: list[Live]) -> None:
+        """These are the streams that are being recorded now."""
+        self.live = {f"{s.session}/{s.stream}": s for s in streams}
+        now = time.monotonic()
+        for name, channel in list(self._open.items()):
+            if now - channel.wanted_s > _IDLE_S:
+                self._drop(name)
+
+    def get(self, name: str) -> Channel | None:
+        """The stream's channel after a look at the ring; None for one that cannot be looked at."""
+        channel = self._open.get(name)
+        if channel is None:
+            live = self.live.get(name)
+            if live is None:
+                return None
+            try:
+                channel = Channel(live, self._wall_offset_s)
+            except RecdError:  # it has just ended, or its ring is set aside: the status tells
+                return None
+            self._open[name] = channel
+        channel.look()
+        return channel
+
+    def _drop(self, name: str) -> None:
+        channel = self._open.pop(name, None)
+        if channel is not None:
+            channel.close()
+
+    def close(self) -> None:
+        """Let go of all rings."""
+        for name in list(self._open):
+            self._drop(name)

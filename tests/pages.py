@@ -1,0 +1,142 @@
+"""A page server for tests, and a page without a browser that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A bound for tests that hang, not a promise about speed.
+PATIENCE_S = 60.0
+
+
+@dataclass
+class Served:
+    """A ``recd ui`` that runs."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def base(self) -> str:
+        """The page's address without the token."""
+        return self.url.split("/?")[0]
+
+    @property
+    def port(self) -> int:
+        return int(urlsplit(self.url).port or 0)
+
+    @property
+    def token(self) -> str:
+        return self.url.split("token=")[1]
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[Served]:
+    """A server of the test's runtime directory, on a free port."""
+    command = [sys.executable, "-m", "recd", "ui", "--port", "0", "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        try:
+            assert process.stdout is not None
+            told = ""
+            while not told.endswith("}\n"):
+                line = process.stdout.readline()
+                assert line, "recd ui ended"
+                told += line
+            yield Served(process, json.loads(told)["url"])
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+
+def unpacked(message: bytes) -> tuple[dict[str, Any], bytes]:
+    """Head and body of a binary message."""
+    length = int.from_bytes(message[:4], "little")
+    return json.loads(message[4 : 4 + length]), message[4 + length :]
+
+
+def points(message: bytes) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.float64]]:
+    """Head, times (n,) and values (n, lines) of a plot."""
+    head, body = unpacked(message)
+    table = np.frombuffer(body, np.float64).reshape(head["lines"] + 1, head["rows"])
+    return head, table[0], table[1:].T
+
+
+class Page:
+    """What a browser's page does, without drawing: it asks, takes, and says that it has drawn."""
+
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
+        self.draws = True
+        self.rounds = 0
+
+    async def show(self, **view: Any) -> None:
+        """Ask for this view."""
+        usual = {"op": "view", "clock": "sim", "span": 1000.0, "range": None, "plots": [], "pictures": []}
+        await self.socket.send_json({**usual, **view})
+
+    async def message(self) -> Any:
+        """The next message, bytes or a dict; rounds are told as drawn."""
+        got = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
+        if isinstance(got.data, bytes):
+            return got.data
+        told = json.loads(got.data)
+        if told.get("type") == "round":
+            self.rounds += 1
+            if self.draws:
+                await self.drawn(told["round"])
+        return told
+
+    async def drawn(self, number: int) -> None:
+        """Say so."""
+        await self.socket.send_json({"op": "drawn", "round": number})
+
+    async def find(self, wanted: Callable[[Any], Any]) -> Any:
+        """The first message for which ``wanted`` gives something, and that."""
+        while True:
+            if found := wanted(await self.message()):
+                return found
+
+    async def state(
+        self, wanted: Callable[[dict[str, Any]], Any] = lambda s: s["sessions"]
+    ) -> dict[str, Any]:
+        """A state of the daemon that is as wanted."""
+        told: dict[str, Any] = await self.find(
+            lambda m: m if isinstance(m, dict) and m.get("type") == "state" and wanted(m) else None
+        )
+        return told
+
+    async def plot(self, rows: int = 1) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.float64]]:
+        """A plot's points with at least so many rows."""
+        head, x, y = await self.find(
+            lambda m: points(m) if isinstance(m, bytes) and unpacked(m)[0].get("rows", 0) >= rows else None
+        )
+        return head, x, y
+
+
+@asynccontextmanager
+async def opened(served: Served, **headers: str) -> AsyncIterator[Page]:
+    """A page that is connected."""
+    import aiohttp
+
+    known = {"Authorization": f"Bearer {served.token}", "Origin": served.base, **headers}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(f"{served.base}/live", headers=known, max_msg_size=0) as socket,
+    ):
+        yield Page(socket)
+
+
+def plot_of(stream: str, field: str, lines: list[int], width: int = 800) -> dict[str, Any]:
+    """A plot as a page asks for it."""
+    return {"id": f"{stream}.{field}", "stream": stream, "field": field, "lines": lines, "width": width}

@@ -1,0 +1,268 @@
+"""The page in a real browser, over a real recording: what a person sees. Screenshots stay under the test's tmp_path."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pages import PATIENCE_S, Served, serving
+from recd.cli.stop import stop_daemon
+from recd_client import NPZFile, NullSink, Recorder, VideoFile
+from recordings import numbered, worker_of
+
+pytestmark = [
+    pytest.mark.usefixtures("runtime"),
+    pytest.mark.requires("chromium", "playwright", "aiohttp", "PIL"),
+]
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HZ = 30
+DEPTH = np.tile(np.linspace(1, 5, 32, dtype=np.float32), (24, 1))
+
+
+class Simulation(threading.Thread):
+    """Writes until it is told to end: ``q`` is sample number times (1, 10, 100), at number / HZ seconds."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.rec = Recorder("walk", dir=directory)
+        self.state = self.rec.stream("state", NPZFile("s.npz"), units={"q": "rad"})
+        self.front = self.rec.stream("front", VideoFile("f.mp4"))
+        self.depth = self.rec.stream("depth", NullSink(), units="m")
+        self.steps = 0
+        self.over = threading.Event()
+
+    def step(self) -> None:
+        n = self.steps
+        t = n / HZ
+        self.state.write({"q": n * np.array([1.0, 10, 100]), "reward": np.sin(t)}, t=t)
+        self.front.write(numbered(n % 40), t=t)
+        self.depth.write(np.roll(DEPTH, n, axis=1), t=t)
+        self.steps += 1
+
+    def run(self) -> None:
+        while not self.over.wait(1 / HZ):
+            self.step()
+
+    def __enter__(self) -> Simulation:
+        for _ in range(HZ):
+            self.step()
+        self.rec.mark("grasped")
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.over.set()
+        self.join()
+        self.rec.close()
+
+
+@contextmanager
+def browsing(served: Served, tmp_path: Path, **how: Any) -> Iterator[Any]:
+    """A page in Chromium; whatever its console says as an error fails the test."""
+    from playwright.sync_api import sync_playwright
+
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=FLAGS)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_S * 1e3)
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: said.append(str(e)))
+        page.goto(served.url)
+        try:
+            yield page
+        finally:
+            page.screenshot(path=str(tmp_path / "page.png"))
+            browser.close()
+    assert [text for text in said if "WebSocket connection" not in text] == []
+
+
+#: What a card's plot holds: the lines' times and values as arrays.
+LINES = """key => {
+  const card = document.querySelector(`[data-key="${key}"]`)?.card;
+  return card?.lines ? card.lines.data().map((a) => Array.from(a)) : null;
+}"""
+#: The picture of a canvas, as a number that changes with it.
+PIXELS = """key => {
+  const c = document.querySelector(`[data-key="${key}"] canvas`);
+  const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let sum = 0;
+  for (let i = 0; i < d.length; i += 1) sum = (sum * 31 + d[i]) % 1000003;
+  return sum;
+}"""
+
+
+def lines(page: Any, key: str, rows: int = 2) -> Any:
+    """The points of a plot, once it has so many."""
+    page.wait_for_function(f"key => (({LINES})(key)?.[0].length ?? 0) >= {rows}", arg=key)
+    return page.evaluate(LINES, key)
+
+
+def test_plots_move_with_the_values_that_were_written_and_cameras_change(tmp_path: Path) -> None:
+    """Nothing needs to be configured: fields are plots, frames are pictures, and both follow the simulation."""
+    with Simulation(tmp_path) as sim, serving() as served, browsing(served, tmp_path) as page:
+        t, *values = lines(page, "state.q", HZ)
+        number = np.round(np.array(t) * HZ)
+        assert np.array_equal(values, np.outer([1, 10, 100], number))
+        page.wait_for_function(f"(last) => ({LINES})('state.q')[0].at(-1) > last + 1", arg=t[-1])
+        canvas = page.evaluate(PIXELS, "state.q")
+        page.wait_for_function(f"(before) => ({PIXELS})('state.q') !== before", arg=canvas)
+        for camera in ("front.data", "depth.data"):
+            page.wait_for_selector(f'[data-key="{camera}"] canvas[data-seq]')
+            before = page.evaluate(PIXELS, camera)
+            page.wait_for_function(f"(before) => ({PIXELS})('{camera}') !== before", arg=before)
+        assert page.locator("#status").inner_text() == "1 session live · nothing lost"
+        assert "rad" in page.locator('[data-key="state.q"] .unit').inner_text()
+        assert sim.is_alive()
+
+
+def test_pause_pauses_and_live_goes_on(tmp_path: Path) -> None:
+    """A paused page shows the same pixels while more is written; the keyboard does it, too."""
+    with Simulation(tmp_path) as sim, serving() as served, browsing(served, tmp_path) as page:
+        lines(page, "state.q", HZ)
+        page.wait_for_selector('[data-key="front.data"] canvas[data-seq]')
+        page.click("#pause")
+        assert page.locator("#pause").get_attribute("aria-pressed") == "true"
+        assert "range=" in page.url
+        page.wait_for_timeout(500)  # what was on its way arrives
+        seen = [page.evaluate(PIXELS, key) for key in ("state.q", "front.data")]
+        steps = sim.steps
+        while sim.steps < steps + 2 * HZ:
+            page.wait_for_timeout(100)
+        assert [page.evaluate(PIXELS, key) for key in ("state.q", "front.data")] == seen
+        page.keyboard.press("0")
+        page.wait_for_function(f"(n) => ({LINES})('state.q')[0].at(-1) * {HZ} >= n", arg=steps + HZ)
+        assert "range=" not in page.url
+
+
+def test_zoom_lines_scale_and_clock_are_in_the_address(tmp_path: Path) -> None:
+    """What one arranges, another one sees who opens the same address."""
+    with Simulation(tmp_path), serving() as served, browsing(served, tmp_path) as page:
+        lines(page, "state.q", HZ)
+        page.click('[data-key="state.q"] .legend button >> nth=1')
+        page.click('[data-key="state.reward"] button:has-text("log")')
+        page.click('button[aria-label="Hide depth.data"]')
+        page.select_option("#clock", "wall")
+        page.select_option("#span", "30")
+        page.wait_for_function(f"() => ({LINES})('state.q')?.length === 3")
+        t, *values = lines(page, "state.q", HZ)
+        assert len(values) == 2
+        assert abs(t[-1] - time.time()) < 3600
+        box = page.locator('[data-key="state.q"] .u-over').bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60)
+        page.mouse.up()
+        page.wait_for_function("() => location.hash.includes('range=')")
+        address = page.url
+        other = page.context.new_page()
+        other.goto(address)
+        assert other.locator("#clock").input_value() == "wall"
+        other.wait_for_selector('[data-key="state.q"] .legend [aria-pressed="false"]')
+        assert (
+            other.locator('[data-key="state.reward"] button:has-text("log")').get_attribute("aria-pressed")
+            == "true"
+        )
+        assert other.locator('[data-key="depth.data"]').count() == 0
+        assert other.locator("#pause").get_attribute("aria-pressed") == "true"
+
+
+def test_losses_are_red_at_once(tmp_path: Path) -> None:
+    """A line on top names stream, number and cause; it is an alert."""
+    with Recorder("walk", dir=tmp_path) as rec, serving() as served:
+        stream = rec.stream("state", NPZFile("s.npz"), buffer_bytes="64KiB")
+        stream.write(np.zeros(100))
+        worker = worker_of(rec)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            while not rec.stats()["state"]["lost"].get("full"):
+                stream.write(np.zeros(100))
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        lost = rec.stats()["state"]["lost"]["full"]
+        with browsing(served, tmp_path) as page:
+            alert = page.get_by_role("alert").get_by_text("walk / state: lost")
+            alert.wait_for()
+            assert f"lost {lost} full" in alert.inner_text()
+            red = page.evaluate("getComputedStyle(document.querySelector('#alerts')).backgroundColor")
+            r, g, b = (int(v) for v in red[4:-1].split(","))
+            assert r > 3 * max(g, b)
+        with pytest.warns(UserWarning, match="lost"):
+            rec.close()
+
+
+def test_the_page_comes_back_after_the_server_and_the_daemon_were_restarted(tmp_path: Path) -> None:
+    """Nobody has to reload: states and plots go on, first of the old recording, then of the new one."""
+    with serving() as served, browsing(served, tmp_path) as page:
+        with Simulation(tmp_path / "a"):
+            lines(page, "state.q", HZ)
+        assert stop_daemon(30.0)
+        page.get_by_text("recd does not run", exact=True).wait_for()
+        with Simulation(tmp_path / "b"):
+            page.get_by_text("1 session live").wait_for()
+            page.wait_for_function(f"() => ({LINES})('state.q')?.[0][0] === 0")
+        served.process.terminate()
+        served.process.wait(PATIENCE_S)
+        page.get_by_text("no connection").wait_for()
+        with serving("--port", str(served.port)), Simulation(tmp_path / "c"):
+            page.get_by_text("1 session live").wait_for()
+            page.wait_for_function(f"() => (({LINES})('state.q')?.[0].length ?? 0) > {HZ}")
+
+
+def test_a_past_recording_has_its_plots_and_its_video(tmp_path: Path) -> None:
+    """Values are those of the files; a click on a plot moves the video there."""
+    with Simulation(tmp_path) as sim:
+        pass
+    with serving() as served, browsing(served, tmp_path) as page:
+        page.locator("#past button").click()
+        t, *values = lines(page, "state.q", sim.steps)
+        assert np.array_equal(values, np.outer([1, 10, 100], np.arange(sim.steps)))
+        assert "past=" in page.url
+        page.wait_for_function("() => document.querySelector('video')?.duration > 0.5")
+        box = page.locator('[data-key="state.q"] .u-over').bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 50)
+        middle = (t[0] + t[-1]) / 2
+        page.wait_for_function(
+            f"() => Math.abs(document.querySelector('video').currentTime - {middle}) < 0.1"
+        )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_everybody_can_use_it(tmp_path: Path, theme: str, width: int) -> None:
+    """Axe finds no violation of WCAG A and AA, on a screen and on a phone, where nothing needs sideways scrolling."""
+    how = {"color_scheme": theme, "viewport": {"width": width, "height": 850}}
+    with Simulation(tmp_path), serving() as served, browsing(served, tmp_path, **how) as page:
+        lines(page, "state.q", HZ)
+        page.wait_for_selector('[data-key="depth.data"] canvas[data-seq]')
+        if width < 600:
+            page.click("#menu")
+            page.wait_for_selector("#sidebar.open")
+        page.evaluate(AXE.read_text() + "; undefined")
+        found = page.evaluate(
+            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
+        )
+        told = [(v["id"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found["violations"]]
+        assert not told, json.dumps(told, indent=1)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
