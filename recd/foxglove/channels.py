@@ -52,8 +52,8 @@ class Output:
         self.topic = str(channel.topic())
         self.viewers: set[int] = set()
         self.sent = 0
-        #: Somebody subscribed who has got nothing yet: the newest sample is sent, however old it is.
-        self.fresh = False
+        #: The newest sample is sent, however old it is: somebody subscribed, or it was passed over.
+        self.owed = False
 
     @property
     def wanted(self) -> bool:
@@ -64,7 +64,6 @@ class Output:
         """Hand a message over: it goes to each viewer's queue, whose oldest message it may push out."""
         self._channel.log(message, log_time=time_ns)
         self.sent += 1
-        self.fresh = False
 
     def close(self) -> None:
         """Unadvertise it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Callable
 
 from .options import Options
@@ -18,13 +20,18 @@ def serve(host: str, port: int, options: Options, ready: Callable[[Server], obje
     OutputError
         It cannot listen there.
     """
-    asyncio.run(_serve(host, port, options, ready))
+    if not asyncio.run(_serve(host, port, options, ready)):
+        sys.stdout.flush()
+        os._exit(
+            0
+        )  # an ordinary end would wait for the SDK's threads, which wait for a viewer that does not read
 
 
-async def _serve(host: str, port: int, options: Options, ready: Callable[[Server], object]) -> None:
+async def _serve(host: str, port: int, options: Options, ready: Callable[[Server], object]) -> bool:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     server = Server(host, port, options)
     ready(server)
     await server.run(ended)
+    return server.stop()

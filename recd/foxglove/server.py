@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,8 @@ _BURST: Final = BACKLOG // 4
 _BREATH_S: Final = 0.002
 _CHANGES_S: Final = 0.02
 _CLOCK_S: Final = 0.1
+#: A viewer that does not read holds the server up no longer than this when it ends.
+_GRACE_S: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Server:
         try:
             self._server = foxglove.start_server(
                 name=NAME,
-                host=host,
+                host=f"[{host}]" if ":" in host else host,
                 port=port,
                 context=self._context,
                 server_listener=self,
@@ -108,10 +111,16 @@ class Server:
             for task in (*tasks, waiting):
                 task.cancel()
             await asyncio.gather(*tasks, waiting, *self._work, return_exceptions=True)
-            self._server.stop()
             for name in list(self.streams):
                 self.streams.pop(name).close()
             self._daemon.close()
+
+    def stop(self) -> bool:
+        """Hang up; whether that is done. The SDK waits for each viewer to take its leave, a stopped one forever."""
+        thread = threading.Thread(target=self._server.stop, daemon=True)
+        thread.start()
+        thread.join(_GRACE_S)
+        return not thread.is_alive()
 
     # --- who looks, told by the SDK's threads -----------------------------------------------------
     def on_subscribe(self, client: Any, channel: Any) -> None:
@@ -130,7 +139,7 @@ class Server:
         output = self._outputs.get(channel)
         if output is not None:
             output.viewers.add(client)
-            output.fresh = True
+            output.owed = True
             self._wanted.set()
 
     def _unsubscribed(self, client: int, channel: int) -> None:

@@ -138,10 +138,12 @@ class Stream:
         if not wanted and not for_events:
             self._hang_up()
             return [], []
+        now_s = time.monotonic()
+        able = [part for part in wanted if part.ready(now_s)]
         first = self._tap is None
         tap = self._tap = self._tap or StreamTap(self.live)
         still = not tap.moved
-        if still and not first and not any(part.output.fresh for part in wanted):
+        if not (able or for_events) or (still and not first and not any(part.output.owed for part in able)):
             return [], []
         self.looks += 1
         only_newest = first or still or not (for_events or self._numbers in wanted)
@@ -150,7 +152,7 @@ class Stream:
             self.t = float(taken.batches[-1].t[-1])
         work: list[Callable[[], None]] = []
         for part in wanted:
-            work += part.take(taken.batches)
+            work += part.take(taken.batches, now_s)
         return ([] if first else taken.events), work
 
     def _hang_up(self) -> None:
@@ -175,11 +177,18 @@ class _Numbers:
         self._rate = Rate(options.hz)
         self._seq = -1
 
-    def take(self, batches: list[Batch]) -> list[Callable[[], None]]:
+    def ready(self, now_s: float) -> bool:
+        """Whether anything could be sent now."""
+        return self._rate.ready(now_s)
+
+    def take(self, batches: list[Batch], now_s: float) -> list[Callable[[], None]]:
         """Send of these what the rate allows."""
-        if not self.output.fresh:
+        if not self.output.owed:
             batches = [b for b in batches if int(b.seq[-1]) > self._seq]
-        chosen = self._rate.choose(sum(map(len, batches)), time.monotonic())
+        if not batches:
+            return []
+        chosen = self._rate.choose(sum(map(len, batches)), now_s)
+        self.output.owed = not len(chosen)
         begin = 0
         for batch in batches:
             rows = chosen[(chosen >= begin) & (chosen < begin + len(batch))] - begin
@@ -202,13 +211,17 @@ class _Picture:
         self._seq = -1
         self._busy = False
 
-    def take(self, batches: list[Batch]) -> list[Callable[[], None]]:
-        """The work of sending the newest of these, unless one is being made, or the rate is reached."""
-        if not batches or self._busy:
+    def ready(self, now_s: float) -> bool:
+        """Whether a picture could be sent now: none is being made, and the rate is not reached."""
+        return not self._busy and self._rate.ready(now_s)
+
+    def take(self, batches: list[Batch], now_s: float) -> list[Callable[[], None]]:
+        """The work of sending the newest of these."""
+        if not batches or not (int(batches[-1].seq[-1]) > self._seq or self.output.owed):
             return []
         batch = batches[-1]
-        new = int(batch.seq[-1]) > self._seq or self.output.fresh
-        if not new or not len(self._rate.choose(1, time.monotonic())):
+        self.output.owed = self._busy or not len(self._rate.choose(1, now_s))
+        if self.output.owed:
             return []
         self._busy = True
         self._seq = int(batch.seq[-1])
