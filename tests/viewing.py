@@ -17,6 +17,7 @@ from typing import Any
 #: A bound for tests that hang, not a promise about speed.
 PATIENCE_S = 60.0
 SUBPROTOCOL = "foxglove.sdk.v1"
+_UNKNOWN = re.compile(r"Unknown channel ID: (\d+)")
 
 
 @dataclass
@@ -83,6 +84,9 @@ class Viewer:
             for topic in [t for t, c in self.channels.items() if c["id"] in told["channelIds"]]:
                 del self.channels[topic]
                 self.gone.append(topic)
+        elif told["op"] == "status" and (unknown := _UNKNOWN.search(told["message"])):
+            # The SDK may send an advertisement just before it knows the channel itself: ask again.
+            await self._subscribe([int(unknown[1])])
         return None
 
     async def until(self, condition: Callable[[], Any]) -> None:
@@ -93,7 +97,10 @@ class Viewer:
     async def see(self, *topics: str) -> None:
         """Wait until these are advertised, and subscribe."""
         await self.until(lambda: all(topic in self.channels for topic in topics))
-        wanted = [{"id": self.channels[t]["id"], "channelId": self.channels[t]["id"]} for t in topics]
+        await self._subscribe([self.channels[topic]["id"] for topic in topics])
+
+    async def _subscribe(self, numbers: list[int]) -> None:
+        wanted = [{"id": n, "channelId": n} for n in numbers]
         await self.socket.send_json({"op": "subscribe", "subscriptions": wanted})
 
     async def leave(self, topic: str) -> None:

@@ -153,7 +153,7 @@ class Stream:
         work: list[Callable[[], None]] = []
         for part in wanted:
             work += part.take(taken.batches, now_s)
-        return ([] if first else taken.events), work
+        return ([] if only_newest else taken.events), work  # what stands before the newest sample is old
 
     def _hang_up(self) -> None:
         if self._tap is not None:
