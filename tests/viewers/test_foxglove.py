@@ -21,7 +21,7 @@ import pytest
 
 from recd_client import NPZFile, NullSink, Recorder
 from recordings import npz
-from support import wait_until
+from support import FIND, wait_until
 from viewing import PATIENCE_S, Served, Viewer, serving, viewer
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("foxglove", "aiohttp", "PIL")]
@@ -362,7 +362,7 @@ def test_a_viewer_that_stops_reading_changes_nothing_for_anybody(tmp_path: Path)
     """Its messages are dropped, not kept: memory stays, another viewer and the recording go on whole."""
     frames, size = 400, 256  # 256 KiB each
     stopped = subprocess.Popen(
-        [sys.executable, "-c", _STOPPED],
+        [sys.executable, "-c", FIND + _STOPPED],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
