@@ -238,6 +238,7 @@ class Requests:
             self._worker.caution.hold(track.name)
             streams.append(track.status())
         told = {} if self._worker.marks is None else self._worker.marks.status()
+        told["alerts"] = [] if self._worker.alerts is None else self._worker.alerts.status()
         return {"streams": streams, "progress": self._worker.progress, **told}
 
     def answer_pending(self) -> None:

@@ -79,6 +79,8 @@ class Firing:
         What else it looks at.
     held_back : int
         How often it had begun to hold since it was told, too soon to be told.
+    place : int
+        Of the rule, among those that are watched for.
     """
 
     rule: Rule
@@ -91,6 +93,7 @@ class Firing:
     value: Any
     seen: dict[str, Any]
     held_back: int
+    place: int = 0
 
     def mark(self) -> dict[str, Any]:
         """The request that puts it on the timeline; what does not fit into a mark is left out."""

@@ -63,7 +63,7 @@ class SessionWatch:
         self._last: dict[str, Batch] = {}
         self._told_skipped: dict[str, int] = {}
         self._whole = any(rule.condition.whole_session for rule in rules)
-        self.watches = [_Watch(rule) for rule in rules]
+        self.watches = [_Watch(rule, i) for i, rule in enumerate(rules)]
         for watch, open_ns in zip(self.watches, (memory or {}).get("open_ns", ()), strict=False):
             watch.gate.open_ns = int(open_ns)
 
@@ -183,6 +183,7 @@ class SessionWatch:
             value=condition.measured(sight),
             seen=condition.seen(sight),
             held_back=held_back,
+            place=watch.place,
         )
 
     def _tell_skipped(self, name: str, eye: Eye) -> None:
@@ -213,8 +214,9 @@ class _Watch:
     fired : int
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, place: int) -> None:
         self.rule = rule
+        self.place = place
         self.gate = Gate(rule.every_s)
         self.error: OptionError | None = None
         self.fired = 0
