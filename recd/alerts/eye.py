@@ -52,29 +52,31 @@ class Eye:
         #: As the daemon says.
         self.cannot_store = False
         self._reads_all = reads_all
-        self._first = not from_start
         self._paused = False
         self._last_ns = 0
         self._next_seq: int | None = None
         self._lost = 0 if from_start else self._count_lost()
         size_bytes = max(self.tap.schema.payload_bytes, 1)
         self._rows = max(_SLICE_BYTES // size_bytes, 1)
+        #: What stands now; what comes from here on is found by the next look.
+        self._ahead: list[Batch] = []
+        if not from_start:
+            taken = self.tap.newest(1)
+            self._follow(taken)
+            self._ahead = taken.batches
 
     def look(self) -> list[Batch]:
         """The samples that came since the last look, in slices; only the newest, if not all are wanted."""
         over = self.tap.ended  # asked first, so that nothing stays behind
         lost = self._count_lost()
         self.newly_lost, self._lost = max(lost - self._lost, 0), lost
-        batches: list[Batch] = []
-        if self._first or self.tap.moved:
-            if self._reads_all and not self._first:
-                taken = self.tap.take()
+        batches, self._ahead = self._ahead, []
+        if self.tap.moved:
+            taken = self.tap.take() if self._reads_all else self.tap.newest(1)
+            if self._reads_all:
                 self._count_skipped(taken)
-            else:
-                taken = self.tap.newest(1)
-            self._first = False
             self._follow(taken)
-            batches = [part for batch in taken.batches for part in self._parts(batch)]
+            batches += [part for batch in taken.batches for part in self._parts(batch)]
         self.over = over
         return batches
 

@@ -124,7 +124,9 @@ class _Watching:
             state, reason = "failed", f"{watch.error.what}\n  -> {watch.error.do}"
         elif waits:
             state, reason = "waiting", f"stream {waits[0]!r} has not begun"
-        return {"state": state, "reason": reason, "fired": watch.fired, "skipped": self._watch.skipped}
+        eye = self._watch.eyes.get(watch.rule.condition.stream or "")
+        skipped = 0 if eye is None else eye.skipped
+        return {"state": state, "reason": reason, "fired": watch.fired, "skipped": skipped}
 
 
 def _tell(text: str) -> None:

@@ -75,11 +75,7 @@ class SessionWatch:
             eye = self.eyes.get(name)
             if eye is not None:
                 eye.cannot_store = stream["state"] == "stalled"
-            elif (
-                name not in self._done
-                and self._wants(name)
-                and stream["state"] not in ("finished", "complete")
-            ):
+            elif name not in self._done and self._wants(name):
                 self._open(name)
         self.updates += 1
         self._from_start = True  # those that begin from now on are looked at from their beginning
@@ -106,17 +102,13 @@ class SessionWatch:
             except OptionError as e:
                 watch.error = e
         self.eyes[name] = eye
+        self._tell(f"watching {live.name}")
 
     @property
     def waits_for(self) -> list[str]:
         """The streams that conditions name, and that have not begun."""
         named = sorted({s for w in self.watches for s in w.rule.condition.streams})
         return [s for s in named if s not in self.eyes and s not in self._done]
-
-    @property
-    def skipped(self) -> int:
-        """Samples that passed by unseen."""
-        return sum(eye.skipped for eye in self.eyes.values())
 
     # --- looking -----------------------------------------------------------------------------------
     def look(self) -> list[Firing]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..alerts.rule import Firing, Rule
 
 _ASK_EVERY_S = 0.5
-_FINISH_S = 5.0
+#: How long marks that wait for the daemon are waited for at the end.
+_FINISH_S = 3.0
 
 
 @click.command(
@@ -113,15 +114,14 @@ def _watch(
                 commands.add(firing)
                 if once:
                     commands.finish()
-                    clerk.finish(_FINISH_S)
                     return 0
             sys.stdout.flush()
             commands.step()
             time.sleep(LOOK_S)
-        clerk.finish(_FINISH_S)
         return 1 if once else 0
     finally:
         commands.stop()
+        clerk.finish(_FINISH_S)
         watcher.close()
 
 

@@ -226,7 +226,9 @@ def test_a_command_runs_in_the_recordings_directory_and_dies_with_it(runtime: Pa
             "state > 5|state|0.5|1|9.0\n"
         )
         state.write(99.0, t=1.0)
-        pid = int(wait_until(lambda: (tmp_path / "asleep").exists() and (tmp_path / "asleep").read_text().strip()))
+        pid = int(
+            wait_until(lambda: (tmp_path / "asleep").exists() and (tmp_path / "asleep").read_text().strip())
+        )
         ticks = start_ticks(pid)
     wait_until(lambda: not is_alive(pid, ticks))
     assert not [c for c in processes_of(runtime).values() if "sleep 1000" in c]
