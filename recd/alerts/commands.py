@@ -80,9 +80,9 @@ class Commands:
             self._start(self._waiting.popleft())
         return self._process is not None
 
-    def finish(self) -> None:
-        """Wait until all have ended, each within its time."""
-        while self.step():
+    def finish(self, over: Callable[[], bool]) -> None:
+        """Wait until all have ended, each within its time, or until ``over()``."""
+        while self.step() and not over():
             time.sleep(_LOOK_S)
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ def command(
     checked_mark(label, {})
     try:
         return _watch(rules, session, not no_mark, timeout_s, once, for_s, as_json)
-    except (KeyboardInterrupt, BrokenPipeError):  # how one leaves
+    except BrokenPipeError:  # how one leaves
         sys.stderr.close()
         return 0
 
@@ -104,16 +105,17 @@ def _watch(
     commands = Commands(timeout_s, _tell)
     clerk = Clerk(socket_path(), _ASK_EVERY_S, _tell)
     watcher = Watcher(clerk, rules, session, _tell)
+    end = _End()
     end_s = None if for_s is None else time.monotonic() + for_s
     try:
-        while end_s is None or time.monotonic() < end_s:
+        while not end.asked and (end_s is None or time.monotonic() < end_s):
             for firing in watcher.look():
                 click.echo(json.dumps(finite(firing.to_json())) if as_json else clean(_line(firing)))
                 if marks:
                     clerk.set_mark(firing.mark())
                 commands.add(firing)
                 if once:
-                    commands.finish()
+                    commands.finish(lambda: end.asked)
                     return 0
             sys.stdout.flush()
             commands.step()
@@ -123,6 +125,19 @@ def _watch(
         commands.stop()
         clerk.finish(_FINISH_S)
         watcher.close()
+
+
+class _End:
+    """Whether Ctrl-C or SIGTERM has asked for the end: no exception in the middle of what must not be left half done."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._ask)
+
+    def _ask(self, signum: int, frame: object) -> None:
+        self.asked = True
 
 
 def _tell(text: str) -> None:
