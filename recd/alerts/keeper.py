@@ -17,6 +17,8 @@ _AGAIN_S: Final = 0.5
 _AGAIN_AT_MOST_S: Final = 10.0
 #: What a recording's end waits for its watcher, at most.
 _LAST_S: Final = 2.0
+#: The same, of one that has not been up yet.
+_FIRST_S: Final = 10.0
 #: One that says nothing for so long hangs, or was stopped.
 _SILENT_S: Final = 3.0
 _JOIN_S: Final = 2.0
@@ -81,16 +83,20 @@ class Keeper:
         """Whether a stream should be left a moment longer: the watcher has only just been started."""
         if stream in self._answer.get("streams", ()) or self._reason:
             return False
-        return time.monotonic() - self._asked_s.setdefault(stream, time.monotonic()) < _LAST_S
+        return time.monotonic() - self._asked_s.setdefault(stream, time.monotonic()) < self._patience_s
 
     def finished(self) -> bool:
         """Whether the watcher has seen all, or had its time; it is gone then."""
         self._last.set()
         begun_s = self._asked_s.setdefault("", time.monotonic())
-        if self._done.is_set() or self._reason or time.monotonic() - begun_s > _LAST_S:
+        if self._done.is_set() or self._reason or time.monotonic() - begun_s > self._patience_s:
             self.stop()
             return True
         return False
+
+    @property
+    def _patience_s(self) -> float:
+        return _LAST_S if self._answer else _FIRST_S
 
     def stop(self) -> None:
         """The watcher is gone."""

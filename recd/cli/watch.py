@@ -128,7 +128,7 @@ def _watch(
 
 
 class _End:
-    """Whether Ctrl-C or SIGTERM has asked for the end: no exception in the middle of what must not be left half done."""
+    """Whether Ctrl-C or SIGTERM has asked for the end; an exception could leave something half done."""
 
     def __init__(self) -> None:
         self.asked = False
