@@ -62,6 +62,7 @@ class SessionWatch:
         self._past = dict(self._seen)
         self._last: dict[str, Batch] = {}
         self._told_skipped: dict[str, int] = {}
+        self._timed = any(rule.condition.timed for rule in rules)
         self._whole = any(rule.condition.whole_session for rule in rules)
         self.watches = [_Watch(rule, i) for i, rule in enumerate(rules)]
         for watch, open_ns in zip(self.watches, (memory or {}).get("open_ns", ()), strict=False):
@@ -125,7 +126,8 @@ class SessionWatch:
         for name, batches in come.items():
             if batches:
                 self._seen[name] = int(batches[-1].seq[-1])
-                self._last[name] = batches[-1][len(batches[-1]) - 1 :]
+                if self._timed:
+                    self._last[name] = batches[-1][len(batches[-1]) - 1 :]
         for name, eye in list(self.eyes.items()):
             self._tell_skipped(name, eye)
             if eye.over and not come[name]:
