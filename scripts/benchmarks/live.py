@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .daemon import Bench
 from .results import Table
-from .watching import load, page, serving, taps
+from .watching import load, page, peers, serving, taps
 
 
 def measure(bench: Bench) -> Iterator[Table]:
@@ -15,3 +15,4 @@ def measure(bench: Bench) -> Iterator[Table]:
     yield from load.tables(bench)
     yield serving.table(bench)
     yield page.table(bench)
+    yield peers.table(bench)

@@ -1,4 +1,4 @@
-"""A page of ``recd ui`` without a browser: ``page_viewer.py URL SERIES CAMERAS``.
+"""A page of ``recd ui`` without a browser: ``page_viewer.py URL SERIES CAMERAS [SESSION]``.
 
 It asks for so many lines and cameras of what is live, takes what comes, and says at once that it was drawn, so
 that it is sent as much as any page could be. It prints ``seen`` when everything has come once.
@@ -41,8 +41,8 @@ def wanted(sessions: list[dict[str, Any]], series: int, cameras: int) -> dict[st
     }  # fmt: skip
 
 
-async def look(url: str, series: int, cameras: int) -> None:
-    """Look until the server hangs up."""
+async def look(url: str, series: int, cameras: int, session: str) -> None:
+    """Look until the server hangs up; at any session if none is given."""
     base, _, token = url.partition("/?token=")
     headers = {"Authorization": f"Bearer {token}", "Origin": base}
     view: dict[str, Any] | None = None
@@ -64,11 +64,13 @@ async def look(url: str, series: int, cameras: int) -> None:
             if told.get("type") == "round":
                 await socket.send_json({"op": "drawn", "round": told["round"]})
             elif told.get("type") == "state" and view is None:
-                view = wanted(told["sessions"], series, cameras)
+                sessions = [s for s in told["sessions"] if session in ("", s["session"])]
+                view = wanted(sessions, series, cameras)
                 if view is not None:
                     waiting = {p["id"] for p in (*view["plots"], *view["pictures"])}
                     await socket.send_json(view)
 
 
 if __name__ == "__main__":
-    asyncio.run(look(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    url, series, cameras, session = (*sys.argv[1:], "")[:4]
+    asyncio.run(look(url, int(series), int(cameras), session))

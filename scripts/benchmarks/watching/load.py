@@ -128,7 +128,7 @@ def frame_numbers(path: Path) -> NDArray[np.int64]:
 
 @contextmanager
 def five_viewers(streams: int) -> Iterator[list[Viewer]]:
-    """Two pages (all cameras and 100 lines; 12 lines), two ``recd tail --follow``, and ``recd top``; all see something."""
+    """Two pages (100 lines and all cameras; 12 lines), two ``recd tail``, and ``recd top``; all see something."""
     with ExitStack() as stack:
         server = PageServer()
         stack.callback(server.close)
@@ -194,7 +194,9 @@ def tables(bench: Bench) -> Iterator[Table]:
     files = streams + _CAMERAS
     whole = Table("What was recorded while others looked", ("number",), key="live.files")
     whole.add(
-        f"files, of {files}, with exactly what was written", identical, bar=Bar(identical, files, at_least=True)
+        f"files, of {files}, with exactly what was written",
+        identical,
+        bar=Bar(identical, files, at_least=True),
     )
     lost = sum(s.lost_total for s in summary.streams.values())
     whole.add("samples lost", lost, bar=Bar(lost, 0))

@@ -96,11 +96,11 @@ def table(bench: Bench) -> Table:
         server.close()
     _add(result, "load to first plot, of 100 series", first_ms, 1000)
     result.notes.append(
-        "From the time at which `write` had returned to the browser's frame in which the pixels, read back from the canvas, "
-        "were others, by one clock. Headless Chromium, which draws without a graphics card on the cores on which all the "
-        "rest runs. The plot's stream is written only when it changes, two or three times per second; the camera, 30 fps, "
-        "turns black or white. 100 series: ten more plots at 60 Hz, all visible. Load: from navigation to the first frame "
-        f"behind drawn points, {loads} times."
+        "From the time at which `write` had returned to the browser's frame in which the pixels, read back from the "
+        "canvas, were others, by one clock. Headless Chromium, which draws without a graphics card on the cores on "
+        "which all the rest runs. The plot's stream is written only when it changes, two or three times per second; "
+        "the camera, 30 fps, turns black or white. 100 series: ten more plots at 60 Hz, all visible. Load: from "
+        f"navigation to the first frame behind drawn points, {loads} times."
     )
     return result
 
@@ -110,11 +110,11 @@ def _latencies(
 ) -> None:
     """A row for the plot and one for the camera."""
     with simulation(bench, what) as process:
-        seen, frames_per_s = _look(browser, url, seconds)
+        seen, between, frames_per_s = _look(browser, url, seconds)
         said, _ = process.communicate("")
     written = json.loads(said)
     for name, label in (("led", "write to pixel: a plot"), ("cam", "write to pixel: a 640x480 camera")):
-        took_ms, missed = _matched(written[name], seen[name])
+        took_ms, missed = _matched(written[name], seen[name], between)
         _add(result, label + beside, took_ms, 100)
         if missed:
             result.notes.append(f"{label}{beside}: {missed} changes were not seen before the next one")
@@ -166,28 +166,31 @@ def _first_plot(browser: Any, url: str) -> float:
         return float(page.evaluate("window.first"))
 
 
-def _look(browser: Any, url: str, seconds: float) -> tuple[dict[str, list[float]], float]:
-    """Times at which pixels changed, once both cards have moved; frames that the browser drew per second."""
+def _look(
+    browser: Any, url: str, seconds: float
+) -> tuple[dict[str, list[float]], tuple[float, float], float]:
+    """Times at which pixels changed, since when and until when; frames that the browser drew per second."""
     with _page(browser, url) as page:
         page.wait_for_function("() => window.seen.cam.length > 0 && window.seen.led.length > 0")
         page.evaluate("window.seen = {led: [], cam: []}; window.frames = 0; undefined")
-        began_s = time.monotonic()
+        began_s = time.time()
         time.sleep(seconds)
+        ended_s = time.time()
         frames, seen = page.evaluate("[window.frames, window.seen]")
-        return seen, frames / (time.monotonic() - began_s)
+        return seen, (began_s, ended_s), frames / (ended_s - began_s)
 
 
-def _matched(written: Sequence[float], seen: Sequence[float]) -> tuple[list[float], int]:
-    """Milliseconds from each write to the first change behind it, and how many have none before the next write."""
-    if not seen:
-        return [], len(written)
+def _matched(
+    written: Sequence[float], seen: Sequence[float], between: tuple[float, float]
+) -> tuple[list[float], int]:
+    """Milliseconds from each write to the first change behind it; how many had none before the next write."""
     took_ms: list[float] = []
     missed = 0
-    for wrote, following in zip(written, [*written[1:], float("inf")], strict=True):
-        if not seen[0] - _MISSED_S < wrote < seen[-1] - _MISSED_S:
+    for wrote, following in zip(written, [*written[1:], between[1]], strict=True):
+        if not between[0] < wrote < between[1] - _MISSED_S:
             continue
         i = bisect_left(seen, wrote - 0.001)  # the page's clock has whole milliseconds
-        if i < len(seen) and seen[i] < min(following, wrote + _MISSED_S):
+        if i < len(seen) and seen[i] < following:
             took_ms.append(max(1e3 * (seen[i] - wrote), 0.0))
         else:
             missed += 1

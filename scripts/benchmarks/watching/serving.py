@@ -47,8 +47,8 @@ def table(bench: Bench) -> Table:
         finally:
             top.close()
     result.notes.append(
-        f"Over {seconds} s, once the view is there. One page of 10 s; it says at once that it has drawn. The supervisor "
-        "also answers for what is looked at; what it needs otherwise is in its column, too."
+        f"Over {seconds} s, once the view is there. One page of 10 s; it says at once that it has drawn. The "
+        "supervisor also answers for what is looked at; what it needs otherwise is in its column, too."
     )
     return result
 

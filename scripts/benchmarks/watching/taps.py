@@ -56,7 +56,9 @@ def table(bench: Bench) -> Table:
     """The same stream, written to in turns with so many taps."""
     rounds, calls = bench.size(20, 3), bench.size(20_000, 4_000)
     timer_ns, step, state = timer_cost_ns(), step_of(20), np.random.default_rng(1).standard_normal(50)
-    result = Table("What taps cost the writer: 50 float64", ("p50 µs", "p99 µs", "p99.9 µs", "× p50"), key="live.taps")
+    result = Table(
+        "What taps cost the writer: 50 float64", ("p50 µs", "p99 µs", "p99.9 µs", "× p50"), key="live.taps"
+    )
     costs = {count: Costs(timer_ns) for count in _TAPS}
     pollers: list[Poller] = []
     with Recorder("taps", dir=bench.new_directory(), dt=0.001) as rec:

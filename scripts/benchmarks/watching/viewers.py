@@ -102,10 +102,12 @@ class PageViewer(Viewer):
     series : int
         Lines that it shows, of the streams that begin first.
     cameras : int
+    session : str
+        Whose; empty for any.
     """
 
-    def __init__(self, server: PageServer, *, series: int, cameras: int) -> None:
-        command = [sys.executable, str(_PAGE), server.url, str(series), str(cameras)]
+    def __init__(self, server: PageServer, *, series: int, cameras: int, session: str = "") -> None:
+        command = [sys.executable, str(_PAGE), server.url, str(series), str(cameras), session]
         super().__init__(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
 
     def ready(self) -> None:
