@@ -153,7 +153,16 @@ def tables(bench: Bench) -> Iterator[Table]:
     streams, rounds, seconds = bench.size(200, 20), bench.size(5, 2), bench.size(80, 15) / 10
     result = Table(
         f"The writer, while others look: {streams} streams, {_CAMERAS} cameras",
-        ("state p50 µs", "state p99.9 µs", "× p50", "× p99.9", "frame p50 µs", "frame p99 µs", "× frame p50"),
+        (
+            "state p50 µs",
+            "state p99.9 µs",
+            "× p50",
+            "× p99.9",
+            "frame p50 µs",
+            "frame p99 µs",
+            "× frame p50",
+            "not taken",
+        ),
         key="live.load",
     )
     sim = Simulation(bench.new_directory(), streams)
@@ -161,9 +170,13 @@ def tables(bench: Bench) -> Iterator[Table]:
     ways = (ALONE, AGAIN, WATCHED, ONE_STOPPED)
     costs = {way: (Costs(timer_ns), Costs(timer_ns)) for way in ways}
 
+    refused = dict.fromkeys(ways, 0)
+
     def take(way: str) -> None:
+        before = sim.refused
         for cost, took in zip(costs[way], sim.run(seconds), strict=True):
             cost.add(took)
+        refused[way] += sim.refused - before
 
     sim.run(1.0)  # so that there is something to be seen, whenever one looks
     for way in in_turns(rounds, ways):
@@ -181,7 +194,7 @@ def tables(bench: Bench) -> Iterator[Table]:
         bar = Bar(tail_ratio, _UNCHANGED, " × p99.9") if way in (WATCHED, ONE_STOPPED) else None
         result.add(
             way, state.us(50), state.us(99.9), state.us(50) / base[0][0], tail_ratio, frame.us(50), frame.us(99),
-            frame.us(50) / base[0][1], bar=bar,
+            frame.us(50) / base[0][1], refused[way], bar=bar,
         )  # fmt: skip
     result.notes.append(
         f"{streams} streams of {_LINES} float64 at {HZ} Hz to NPZ and {_CAMERAS} cameras of {_WIDTH}x{_HEIGHT} at "
