@@ -43,10 +43,10 @@ def main(ring: str, kind: str) -> None:
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     write, free, n = writer.write, consumer.free, 0
     while not over.is_set():
-        for n in range(n, n + _ROOM_EVERY):
+        for _ in range(_ROOM_EVERY):
             if not write(sample_of(kind, n), n / 8, n):
                 raise RuntimeError("the ring is full: somebody holds it up")
-        n += 1
+            n += 1
         free(producer.head)
     print(n)
 

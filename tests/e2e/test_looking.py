@@ -1,4 +1,4 @@
-"""Five viewers at once, one of them stopped: what is recorded is what was written, and nothing of them is left behind."""
+"""Many viewers, stopped and killed ones among them: what is recorded is what was written, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from benchmarks.watching.load import ONE_STOPPED, WATCHED, Simulation, five_viewers
 from benchmarks.watching.viewers import PageServer, PageViewer, Viewer, maps_a_ring, tail
+
 from recd.cli._common import connect
 from recd.taps.stream import Live, StreamTap, find, live_streams
 from recd_client import NPZFile, Recorder, VideoFile
@@ -37,7 +37,7 @@ def mappings(name: str, pid: int | str = "self") -> list[str]:
 
 @pytest.mark.parametrize("how", [WATCHED, ONE_STOPPED])
 def test_with_many_streams_and_viewers_every_file_is_what_was_written(tmp_path: Path, how: str) -> None:
-    """Streams and cameras, pages, tails and a top: no sample is refused or lost, each file holds exactly what it should."""
+    """Streams and cameras, pages, tails and a top: no sample is refused or lost, each file is exactly what it should."""
     sim = Simulation(tmp_path, streams=20)
     sim.run(0.2)
     with five_viewers(20) as viewers:

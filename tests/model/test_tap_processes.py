@@ -1,4 +1,4 @@
-"""Taps beside a writer that nobody slows down, in real processes: stopped in the middle of reading, killed, and many."""
+"""Taps in processes of their own, beside a writer that nobody slows down: stopped in mid-read, killed, and many."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_taps_of_a_ring_that_is_lapped_never_give_a_torn_or_reordered_sample(nam
             stalled: dict[int, int] = {}
 
             def all_have_enough() -> bool:
-                """Let those go on that stood still for some laps; whether everybody has said that it has seen enough."""
+                """Let those go on that stood still for some laps; whether all have said that they saw enough."""
                 head = read_word(words, "head")
                 for tap in taps[2:5]:
                     if stands_still(tap.pid):
