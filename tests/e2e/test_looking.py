@@ -37,7 +37,7 @@ def mappings(name: str, pid: int | str = "self") -> list[str]:
 
 @pytest.mark.parametrize("how", [WATCHED, ONE_STOPPED])
 def test_with_many_streams_and_viewers_every_file_is_what_was_written(tmp_path: Path, how: str) -> None:
-    """Streams and cameras, pages, tails and a top: no sample is refused or lost, each file is exactly what it should."""
+    """Streams and cameras, pages, tails and a top: nothing is refused or lost, each file is exactly what it should."""
     sim = Simulation(tmp_path, streams=20)
     sim.run(0.2)
     with five_viewers(20) as viewers:
