@@ -185,7 +185,7 @@ class SessionStore:
 
     @property
     def closing(self) -> bool:
-        """Whether no stream is begun any more: the client, which may live on, has closed its recorder, or was stopped."""
+        """Whether no stream begins any more: the client, which may live on, has closed its recorder, or was stopped."""
         return (self.path / "closing").exists() or self.stopped is not None
 
     def put_closing(self) -> None:
