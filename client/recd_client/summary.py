@@ -121,9 +121,16 @@ def make_summary(
     known = {} if told is None else told["streams"]
     for name, counted in own.items():
         values = {**counted, **known.get(name, {})}
-        if name in known and (refused := counted["lost"].get(STOPPED)):  # of which the daemon knows nothing
-            values["attempted"] += refused
-            values["lost"] = {**values["lost"], STOPPED: refused}
+        if name in known and counted["lost"].get(
+            STOPPED
+        ):  # of what came behind a stop the daemon knows nothing
+            lost = known[name]["lost"]
+            values["attempted"] = max(counted["attempted"], values["attempted"])
+            values["lost"] = {
+                c: n
+                for c in {**lost, **counted["lost"]}
+                if (n := max(lost.get(c, 0), counted["lost"].get(c, 0)))
+            }
         values["files"] = tuple(Path(f) for f in values["files"])
         streams[name] = StreamSummary(**{k: v for k, v in values.items() if k in StreamSummary._fields})
     if told is None:
