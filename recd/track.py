@@ -420,8 +420,10 @@ class Track:
             if before and self.end <= told <= head:  # cut off by a worker before
                 self._cut = told, self._counters_at(told)
             elif (late_ns := self.now_ns() - (self._obey_by_ns or 0)) >= 0:
+                attempted = ring.word("next_seq")
                 counters: dict[str, Any] | None = self.counters()
-                if ring.word("head") != head:  # it is just writing: it will see, unless it never looks
+                # It is just writing: it will see, unless it never looks.
+                if (ring.word("head"), ring.word("next_seq")) != (head, attempted):
                     if late_ns < _OBEY_NS:
                         return head
                     counters = None
