@@ -215,7 +215,7 @@ class Requests:
         self._pending.append(Pending(request, lambda: None))
 
     def _stop_session(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._worker.stop_recording(str(request.get("by") or "recd")[:_MAX_NAME])
+        self._worker.stop_recording(str(request.get("by") or "recd stop")[:_MAX_NAME])
         return {}
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def stop_session(name: str, timeout_s: float) -> Stopped:
             names = ", ".join(f"{s['session']} ({s['name']})" for s in found or there) or "none"
             many = f"{len(found)} recordings are" if found else "no recording is"
             raise NoSuchSessionError(f"{many} called {name!r}", f"those that run: {names}")
-        told = caller.call("stop_session", ANSWER_TIMEOUT_S, session=found[0]["session"], by="recd stop")
+        told = caller.call("stop_session", ANSWER_TIMEOUT_S, session=found[0]["session"])
         end = time.monotonic() + timeout_s
         while any(s["session"] == told["session"] for s in there):
             if time.monotonic() > end:

@@ -221,7 +221,7 @@ def test_a_loop_that_kept_the_method_and_never_pauses_is_cut_off(tmp_path: Path)
     assert (summary.attempted, summary.written) == (calls, len(data))
     assert summary.lost["stopped"]
     manifest = proved(tmp_path)
-    assert manifest["stopped"]["by"] == "recd"
+    assert manifest["stopped"]["by"] == "recd stop"
     told = manifest["streams"]["x"]
     assert (told["state"], told["samples"]) == ("complete", len(data))
 
