@@ -209,6 +209,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
         "name": spec["name"],
         "state": state,
         "complete": complete,
+        "stopped": store.stopped,
         "host": {
             "hostname": socket.gethostname(),
             "user": _user(),

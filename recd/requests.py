@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Less than a client waits for its answer.
 _TRIAL_S: Final = 25.0
+#: Characters of the name of who stopped a session.
+_MAX_NAME: Final = 100
 #: How long a turn of the loop syncs for a flush, and at least one stream.
 _SYNC_SLICE_S: Final = 0.02
 _KEY_CHARACTERS: Final = 64
@@ -216,7 +218,7 @@ class Requests:
         self._pending.append(Pending(request, lambda: None))
 
     def _stop_session(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._worker.stop_recording()
+        self._worker.stop_recording(str(request.get("by") or "recd stop")[:_MAX_NAME])
         return {}
 
     def _mark(self, request: dict[str, Any]) -> dict[str, Any]:

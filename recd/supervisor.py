@@ -230,9 +230,13 @@ class Supervisor:
         """Somebody who is not its client ends a session: what was written is kept, its files are finished."""
         session = self.registry.find(request["session"])
         groups = [g for g in session.groups.values() if not g.ended]
-        for reply in await _of_those_left(g.ask("stop_session", _STOP_SESSION_TIMEOUT_S) for g in groups):
-            _unpack(reply)
-        session.closing = True
+        main = [g for g in groups if g.name == MAIN_GROUP]
+        # The main worker writes it down: should this process die now, the others find it there.
+        for those in (main, [g for g in groups if g not in main]):
+            questions = (g.ask("stop_session", _STOP_SESSION_TIMEOUT_S, by=request.get("by")) for g in those)
+            for reply in await _of_those_left(questions):
+                _unpack(reply)
+            session.closing = True
         log.info("session %s: stopped from outside", session.session)
         return {"session": session.session, "name": session.name, "directory": str(session.directory)}
 

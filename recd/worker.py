@@ -79,6 +79,7 @@ class Worker:
         self.lock = lock
         self.tracks: dict[str, Track] = {}
         self.closing = store.closing
+        self._stopped = store.stopped is not None
         self.stopping = False
         self.ended = False
         self.requests = Requests(self)
@@ -185,6 +186,10 @@ class Worker:
             self._deleted_due_ns = now + _DELETED_EVERY_NS
             if any(track.deleted for track in self.tracks.values()):
                 self._leave_deleted()
+            if (
+                not self._stopped and self.store.stopped is not None
+            ):  # the supervisor died before it told this worker
+                self._end_streams()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
             try:
                 self._end()
@@ -206,11 +211,15 @@ class Worker:
         logging.shutdown()
         os._exit(EXIT_LATER)
 
-    def stop_recording(self) -> None:
+    def stop_recording(self, by: str) -> None:
         """Somebody outside wants the session to end: its streams do, and no more are attached."""
-        self.closing = True
-        with suppress(OSError):  # the disk is full: the rings and the supervisor know
-            self.store.put_closing()
+        if self.group == MAIN_GROUP:  # the one who writes the session's files
+            with suppress(OSError):  # the disk is full: the rings and the supervisor know
+                self.store.put_stopped(by)
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        self.closing = self._stopped = True
         for track in self.tracks.values():
             track.ask_to_stop()
 
@@ -229,6 +238,8 @@ class Worker:
         self.tracks[name] = track
         if change := self.store.rename_of(name):
             self.rename(name, change)
+        if self._stopped:
+            track.ask_to_stop()
 
     def _finish_tracks(self) -> bool:
         """Write down the outcome of every track that is done, and let go of it."""

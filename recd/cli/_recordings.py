@@ -48,6 +48,7 @@ def _described(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
         "recording": {
             **{key: manifest[key] for key in ("session", "name", "recd", "host", "code", "metadata")},
             **{key: manifest[key] for key in ("dt", "durability")},
+            "stopped": manifest.get("stopped"),  # older ones do not have it
             "started_unix_s": clocks["start_wall_ns"] / 1e9,
             "duration_s": (clocks["end_mono_ns"] - clocks["start_mono_ns"]) / 1e9,
         },

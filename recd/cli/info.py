@@ -197,6 +197,8 @@ def _show_recording(out: Console, found: dict[str, Any]) -> None:
 def _show_origin(out: Console, told: dict[str, Any]) -> None:
     code, host = told["code"], told["host"]
     line(out, f"  recorded {local_time(told['started_unix_s'])} for {duration(told['duration_s'])}")
+    if stopped := told["stopped"]:
+        line(out, f"  stopped from outside by {stopped['by']}, {local_time(stopped['wall_ns'] / 1e9)}")
     if code.get("argv"):
         line(out, f"  by {' '.join(map(str, code['argv']))}, Python {code.get('python', '?')}")
     if code.get("git_commit"):

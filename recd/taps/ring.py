@@ -113,8 +113,9 @@ class RingTap:
         return taken
 
     def close(self) -> None:
-        """Let go of the buffer, so that it can be unmapped."""
-        self._words.release()
+        """Let go of the buffer, so that it can be unmapped; its words stay as they are now."""
+        words, self._words = self._words, memoryview(bytes(self._words)).cast("Q")
+        words.release()
         self._data.release()
         self._buffer.release()
 
