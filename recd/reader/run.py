@@ -122,9 +122,16 @@ class Run:
         """What happened, in order: resets, and the simulation's own marks."""
         return list(self._data.marks)
 
-    def episodes(self) -> list[Episode]:
-        """From one whole reset to the next; see :class:`Episode`."""
-        return episodes_of(self)
+    def episodes(self, stream: str | None = None) -> list[Episode]:
+        """From one whole reset to the next; a last one without samples is not given.
+
+        Parameters
+        ----------
+        stream : str, optional
+            Those of one stream alone. Default: those of all together. Then a reset that stands in some streams
+            only, while others went on (environments that are recorded beside each other), is no boundary.
+        """
+        return episodes_of(self, stream)
 
     def at(self, t: float, method: str = "previous", tolerance: float | None = None) -> dict[str, Any]:
         """One aligned sample of all streams: name to ``{field: value}``, of a video to the frame.
