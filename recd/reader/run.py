@@ -94,8 +94,7 @@ class Run:
         """Name to stream, in the order in which they were declared."""
         made: dict[str, ArrayStream | VideoStream] = {}
         for data in self._data.streams:
-            video = any(kind.startswith("video") for kind in data.sources)
-            made[data.name] = VideoStream(data) if video else ArrayStream(data)
+            made[data.name] = VideoStream(data) if data.is_video else ArrayStream(data)
         return MappingProxyType(made)
 
     def __getitem__(self, name: str) -> Any:  # an ArrayStream or a VideoStream: its user knows which
