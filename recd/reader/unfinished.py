@@ -175,7 +175,9 @@ class _Unfinished:
             csv = best.naming.part_path(part.number)
             if kind == "csv" and csv.exists():
                 seq = part.first_seq, part.next_seq
-                out.append(PartData(csv, kind, part.number, part.samples, *seq, opener(csv, kind)))
+                out.append(
+                    PartData(csv, kind, part.number, part.samples, *seq, opener(csv, kind), intact=True)
+                )
             else:
                 out.append(self._stretch(part.number, [(part.begin, part.end)]))
             position, number = part.end, part.number + 1
@@ -187,7 +189,9 @@ class _Unfinished:
                 csv = best.naming.part_path(number)
                 length = int(saved["sink"]["bytes"])
                 seq = part.first_seq, int(saved["next_seq"])
-                out.append(PartData(csv, kind, number, part.samples, *seq, opener(csv, kind, length)))
+                out.append(
+                    PartData(csv, kind, number, part.samples, *seq, opener(csv, kind, length), intact=True)
+                )
                 position = int(saved["position"])
         return out + self._open_parts(best, number, position)
 
