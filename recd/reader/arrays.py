@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -162,9 +163,20 @@ class ArrayStream(Stream):
         return [0, *np.cumsum([opened.count for opened in self._opened]).tolist()]
 
     @property
+    def _spans(self) -> list[slice]:
+        """The samples of each table."""
+        return [slice(a, b) for a, b in itertools.pairwise(self._begins)]
+
+    @property
     def parts(self) -> list[slice]:
         """See :class:`Stream`."""
-        return [slice(a, b) for a, b in zip(self._begins, self._begins[1:], strict=False)]
+        found: dict[
+            int, slice
+        ] = {}  # of a part that is still written, some may be in a file, the rest in a log
+        for opened, span in zip(self._opened, self._spans, strict=True):
+            number = opened.part.number
+            found[number] = slice(found[number].start, span.stop) if number in found else span
+        return list(found.values())
 
     @property
     def schema(self) -> Schema:
@@ -298,7 +310,7 @@ class ArrayStream(Stream):
 
     def _seq(self, start: int, stop: int) -> Ints:
         out = np.full(stop - start, UNKNOWN, np.int64)
-        for numbering, opened, span in zip(self._numberings, self._opened, self.parts, strict=True):
+        for numbering, opened, span in zip(self._numberings, self._opened, self._spans, strict=True):
             table = opened.table
             first, last = max(start, span.start), min(stop, span.stop)
             if first < last:
@@ -315,7 +327,7 @@ class ArrayStream(Stream):
         attempted = self._data.told.get("attempted")
         if untold and attempted is not None and len(parts) == len(self._data.sources[self.source]):
             whole = Numbering.between(0, int(attempted), self._data.gaps, len(self))
-            return [whole.part(span.start, span.stop) for span in self.parts]
+            return [whole.part(span.start, span.stop) for span in self._spans]
         return [
             Numbering.between(p.first_seq, p.next_seq, self._data.gaps, count)
             if p.first_seq is not None and p.next_seq is not None
@@ -340,7 +352,7 @@ class ArrayStream(Stream):
     def _clock(self, name: str) -> Ints:
         derived = self._derived.step if name == "step" else self._derived.mono_ns
         found = [np.empty(0, np.int64)]
-        for opened, span in zip(self._opened, self.parts, strict=True):
+        for opened, span in zip(self._opened, self._spans, strict=True):
             table = opened.table
             count = span.stop - span.start
             found.append(table.clock(name, 0, count) if table.has_clocks else derived(self.t[span]))

@@ -77,14 +77,26 @@ def _directory(directory: Path, session: str | None) -> RunData:
     if session is None and not kept and found:
         return run_of(*max(found.values(), key=lambda each: each[:2])[1:])
     if kept:
-        from .unfinished import run_of_session
-
-        return run_of_session(directory, session or max(kept))
+        return _unfinished(directory, session or max(kept))
     if errors:
         raise errors[0]
     raise OutputError(
         f"{directory} holds no recording: neither a manifest.json nor a .recd directory", "list them: recd ls"
     )
+
+
+def _unfinished(directory: Path, session: str, tries: int = 5) -> RunData:
+    """A recording without a manifest; or with one, if it ended while it was looked at."""
+    from .unfinished import run_of_session
+
+    try:
+        return run_of_session(directory, session)
+    except OutputError:
+        if tries == 1:
+            raise
+    if session in kept_sessions(directory):
+        return _unfinished(directory, session, tries - 1)
+    return _directory(directory, session)
 
 
 def _files(paths: list[Path]) -> RunData:
