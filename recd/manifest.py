@@ -189,13 +189,11 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     spec = store.spec
     streams: dict[str, Any] = {}
     finished = True
-    own_marks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    own_marks: dict[str, list[dict[str, Any]]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
         finished &= bool(result.pop("finished", False))
-        for mark in result.pop("marks", []):
-            # The same mark stands in every ring; streams that began later have fewer.
-            own_marks.setdefault((mark["mono_ns"], mark["label"]), mark)
+        own_marks[stream["stream"]] = result.pop("marks", [])
         for file in (*result.get("files", []), *result.get("sinks", [])):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
@@ -228,7 +226,8 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
             "end_mono_ns": time.monotonic_ns(),
         },
         "marks": sorted(
-            [*own_marks.values(), *marks.for_manifest(store.path)], key=lambda m: int(m["mono_ns"])
+            [*journal.merged_marks(own_marks), *marks.for_manifest(store.path)],
+            key=lambda m: int(m["mono_ns"]),
         ),
         "marks_refused": marks.read_refused(store.path),
         "streams": streams,

@@ -190,8 +190,15 @@ def read_refused(directory: Path) -> int:
 
 
 def for_manifest(directory: Path) -> list[dict[str, Any]]:
-    """The marks as they stand in a manifest beside the recorder's own, which have a ``step``."""
-    return [{**_told(mark), "step": None} for mark in read(directory)]
+    """The marks as they stand in a manifest beside the recorder's own: ``seq`` is by stream, ``step`` unknown."""
+    return [
+        {
+            **_told(mark),
+            "seq": {} if mark["stream"] is None or mark["seq"] is None else {mark["stream"]: mark["seq"]},
+            "step": None,
+        }
+        for mark in read(directory)
+    ]
 
 
 def that_fit(marks: list[dict[str, Any]], room_bytes: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import pytest
 from recd.cli._common import connect
 from recd_client import Alert, CodeNotAllowedError, CSVFile, NPZFile, OptionError, Recorder
 from recd_client.process import is_alive, start_ticks
-from recordings import manifest_of, npz, proved, worker_of
+from recordings import alerts_in, npz, proved, worker_of
 from support import processes_of, wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -43,11 +43,6 @@ def watching(rec: Recorder) -> list[dict[str, Any]]:
         return alerts if alerts and all(a["state"] == "watching" for a in alerts) else []
 
     return wait_until(found)
-
-
-def alerts_in(directory: Path) -> list[dict[str, Any]]:
-    """The manifest's marks of alerts."""
-    return [m for m in manifest_of(directory)["marks"] if m.get("source") == "alert"]
 
 
 def fall(height: float) -> dict[str, Any]:

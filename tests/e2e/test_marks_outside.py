@@ -63,8 +63,8 @@ def test_marks_from_outside_stand_in_the_manifest_among_the_recorders_own(tmp_pa
         assert status_of(rec)["marks_total"] == 2
     marks = proved(tmp_path)["marks"]
     assert [m["label"] for m in marks] == ["own", "pushed", "own again", "second"]
-    assert set(marks[0]) == {"label", "fields", "t", "step", "mono_ns"}
-    assert marks[1] == {**first, "step": None}
+    assert set(marks[0]) == {"label", "fields", "seq", "t", "step", "mono_ns"}
+    assert marks[1] == {**first, "seq": {"state": 7}, "step": None}
     assert first | {"mono_ns": 0, "wall_ns": 0} == {
         "n": 0, "label": "pushed", "fields": {"force": 12.5}, "stream": "state", "t": 0.25, "seq": 7,
         "source": "outside", "mono_ns": 0, "wall_ns": 0,

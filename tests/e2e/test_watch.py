@@ -19,7 +19,7 @@ import pytest
 from recd.cli._common import connect
 from recd_client import CSVFile, NPZFile, Recorder
 from recd_client.process import is_alive, start_ticks
-from recordings import manifest_of, npz, proved, stopped, worker_of
+from recordings import alerts_in, npz, proved, stopped, worker_of
 from support import wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -74,11 +74,6 @@ def watch(*arguments: str, looks: bool = True) -> Iterator[Watch]:
 def recd(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end."""
     return subprocess.run([sys.executable, "-m", "recd", *arguments], capture_output=True, text=True)
-
-
-def alerts_in(directory: Path) -> list[dict[str, Any]]:
-    """The manifest's marks of alerts."""
-    return [m for m in manifest_of(directory)["marks"] if m.get("source") == "alert"]
 
 
 def marked(rec: Recorder, count: int) -> bool:
