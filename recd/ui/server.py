@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 
 from recd_client.errors import ProtocolError, RecdError
 
-from . import past
+from . import actions, past
 from .feed import Channels
 from .guard import Guard, add_headers
 from .messages import checked_view
@@ -53,14 +53,16 @@ class Server:
         #: The daemon's state as text, new each time it is asked.
         self._told = ""
         self._asked = asyncio.Condition()
+        #: The state is to be asked for at once: a page was opened, or something was done.
         self._opened = asyncio.Event()
         self._files = dict(_packaged())
-        self.app = web.Application(middlewares=[guard.middleware])
+        self.app = web.Application(middlewares=[guard.middleware], client_max_size=actions.MAX_BODY_BYTES)
         self.app.on_response_prepare.append(add_headers)
         self.app.router.add_get("/", self._file)
         self.app.router.add_get("/static/{name:.+}", self._file)
         self.app.router.add_get("/live", self._live)
         past.add_routes(self.app)
+        actions.add_routes(self.app, self._opened.set)
         self.app.cleanup_ctx.append(self._asking)
         self.app.on_shutdown.append(self._hang_up)
 
@@ -89,7 +91,7 @@ class Server:
             if self._sockets:
                 try:
                     state = await asyncio.to_thread(self._state.ask)
-                    self._channels.set_live(self._state.live)
+                    self._channels.set_live(self._state.live, self._state.marks)
                     self._told = orjson.dumps(state).decode()
                 except Exception:
                     log.exception("the daemon's state")
