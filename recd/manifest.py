@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, dropping, index, journal, strict_json
+from . import __version__, dropping, index, journal, marks, strict_json
 from .guests import consent
 from .session import SessionStore, read_json, write_text
 
@@ -189,13 +189,13 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     spec = store.spec
     streams: dict[str, Any] = {}
     finished = True
-    marks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    own_marks: dict[tuple[Any, ...], dict[str, Any]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
         finished &= bool(result.pop("finished", False))
         for mark in result.pop("marks", []):
             # The same mark stands in every ring; streams that began later have fewer.
-            marks.setdefault((mark["mono_ns"], mark["label"]), mark)
+            own_marks.setdefault((mark["mono_ns"], mark["label"]), mark)
         for file in (*result.get("files", []), *result.get("sinks", [])):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
@@ -226,7 +226,10 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
             "end_wall_ns": time.time_ns(),
             "end_mono_ns": time.monotonic_ns(),
         },
-        "marks": sorted(marks.values(), key=lambda m: m["mono_ns"]),
+        "marks": sorted(
+            [*own_marks.values(), *marks.for_manifest(store.path)], key=lambda m: int(m["mono_ns"])
+        ),
+        "marks_refused": marks.read_refused(store.path),
         "streams": streams,
     }
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first

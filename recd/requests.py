@@ -17,6 +17,7 @@ from recd_client import shm
 from recd_client.errors import (
     NoSuchSessionError,
     OptionError,
+    OutputError,
     OutputExistsError,
     ProtocolError,
     RecdError,
@@ -25,7 +26,7 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
-from . import fit, places
+from . import fit, marks, places
 from .registry import over
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Requests:
                 "close_stream": self._close_stream,
                 "close": self._close,
                 "stop_session": self._stop_session,
+                "mark": self._mark,
                 "status": self._status,
                 "stop": self._ask_stop,
             }.get(str(request.get("op")))
@@ -216,12 +218,26 @@ class Requests:
         self._worker.stop_recording()
         return {}
 
+    def _mark(self, request: dict[str, Any]) -> dict[str, Any]:
+        kept, store = self._worker.marks, self._worker.store
+        if kept is None or self._worker.told:
+            raise over(store.session)
+        mark = marks.checked(request, [s["stream"] for s in store.streams()])
+        try:
+            return {"mark": kept.add(mark, str(request.get("key")))}
+        except OSError as e:
+            raise OutputError(
+                f"mark {mark['label']!r} cannot be stored: {e.strerror or e}: {store.path}",
+                "see: recd status",
+            ) from None
+
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         streams = [*self._worker.spoilt.values()]
         for track in self._worker.tracks.values():
             self._worker.caution.hold(track.name)
             streams.append(track.status())
-        return {"streams": streams, "progress": self._worker.progress}
+        told = {} if self._worker.marks is None else self._worker.marks.status()
+        return {"streams": streams, "progress": self._worker.progress, **told}
 
     def answer_pending(self) -> None:
         """Answer what waits, where its condition holds or its deadline has come."""

@@ -28,6 +28,7 @@ from .finisher import Finisher
 from .guests import consent
 from .link import Link, NoLink
 from .loading import Loader
+from .marks import Marks
 from .pace import Pace
 from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .requests import Requests
@@ -78,6 +79,8 @@ class Worker:
         self.stopping = False
         self.ended = False
         self.requests = Requests(self)
+        #: Those from outside; the main worker keeps them.
+        self.marks = Marks(store.path) if group == MAIN_GROUP else None
         spec = store.spec
         self.tag = shm.runtime_tag(runtime)
         self.doorbell = shm.Doorbell(doorbell_name(self.tag, store.session, group), create=True)
@@ -201,6 +204,11 @@ class Worker:
             self.store.put_closing()
         for track in self.tracks.values():
             track.ask_to_stop()
+
+    @property
+    def told(self) -> bool:
+        """Whether the manifest is written: nothing can be added to the session any more."""
+        return self._outcome is not None
 
     # --- streams -----------------------------------------------------------------------------------
     def load(self, spec: dict[str, Any]) -> None:

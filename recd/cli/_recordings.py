@@ -144,6 +144,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
     OutputError
         What is kept of it cannot be read.
     """
+    from ..marks import for_manifest
     from ..registry import MAIN_GROUP
     from ..session import SessionStore
 
@@ -162,7 +163,10 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
         "complete": False,
         "recording": {"session": session, "name": str(store.spec.get("name", "?"))},
         "streams": [stream for stream, _ in streams],
-        "marks": streams[0][1] if streams else [],  # every stream has the same ones
+        # Every stream has the same ones of the recorder.
+        "marks": sorted(
+            [*(streams[0][1] if streams else []), *for_manifest(store.path)], key=lambda m: int(m["mono_ns"])
+        ),
     }
 
 

@@ -322,7 +322,10 @@ def _show_marks(out: Console, marks: list[dict[str, Any]]) -> None:
     line(out, f"{count(len(marks), 'mark')}:", "bold")
     for mark in marks[:MOST_SHOWN]:
         fields = f" ({_pairs(mark['fields'])})" if mark["fields"] else ""
-        line(out, f"  {_second(mark['t'])} s  {mark['label']}{fields}")
+        # One from outside may be of no time of the simulation's.
+        known = mark["t"] is not None or "wall_ns" not in mark
+        at = f"{_second(mark['t'])} s" if known else local_time(mark["wall_ns"] / 1e9)
+        line(out, f"  {at}  {mark['label']}{fields}")
     if len(marks) > MOST_SHOWN:
         line(out, f"  ... and {len(marks) - MOST_SHOWN:,} more: --json shows all")
 
