@@ -138,6 +138,7 @@ class Channel:
                     "seq": seq,
                     "sim": nearest_t if mark.get("t") is None else mark["t"],
                     "wall": wall,
+                    "mark": mark["n"],
                     "label": mark["label"],
                     "fields": mark.get("fields") or {},
                 }
@@ -155,9 +156,14 @@ class Channel:
         else:
             losses = event.data.get("losses") or ()
             told["lost"] = sum(int(loss.get("count", 0)) for loss in losses)
-            # Stream time of the first and the last one that is missing.
-            told["from"] = min((loss["t_first"] for loss in losses), default=None)
-            told["to"] = max((loss["t_last"] for loss in losses), default=None)
+            # Where the first and the last one that is missing would stand.
+            for key, pick, name in (("from", min, "first"), ("to", max, "last")):
+                sim = pick((loss[f"t_{name}"] for loss in losses), default=None)
+                mono_ns = pick((loss[f"mono_{name}_ns"] for loss in losses), default=None)
+                told[key] = {
+                    "sim": sim,
+                    "wall": None if mono_ns is None else mono_ns / 1e9 + self._wall_offset_s,
+                }
         self._add(told)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import { el, setText } from "./dom.js";
 import { clockTime, number, tick } from "./format.js";
 import { Lines } from "./lines.js";
 import { marks } from "./marks.js";
+import { touch } from "./touch.js";
 
 const HEIGHT = 210;
 const LEGEND_MS = 100;
@@ -49,7 +50,9 @@ export class PlotCard {
   request() {
     const pixels = Math.max(this.place.clientWidth, 100) * devicePixelRatio;
     const width = Math.ceil(pixels / STEP_PX) * STEP_PX;
-    return { id: this.key, stream: this.stream, field: this.field.name, lines: this.shown, width };
+    // Of all, somewhat more is asked for than is shown.
+    const all = this.board.view.all && !this.board.view.range ? 2 : 1;
+    return { id: this.key, stream: this.stream, field: this.field.name, lines: this.shown, width: all * width };
   }
 
   /** Build the plot anew: after another choice of lines, scale, theme or clock. */
@@ -89,7 +92,7 @@ export class PlotCard {
           { ...axis, size: 58, space: 34, values: (u, splits) => splits.map(tick) },
         ],
         series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), width, dash: dash(i, shown.length) }))],
-        plugins: [marks(() => this.placed(), () => this.playhead)],
+        plugins: [marks(() => this.placed(), this)],
         hooks: {
           setSelect: [(u) => this.select(u)],
           setCursor: [() => this.tellValues(true)],
@@ -99,6 +102,7 @@ export class PlotCard {
       this.lines.data(),
       this.place,
     );
+    touch(this.plot.over, this.board);
     this.plot.over.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     this.buildLegend();
   }
@@ -169,9 +173,16 @@ export class PlotCard {
   /** Events of the stream, with their places on this axis. */
   placed() {
     const wall = this.board.isWall();
-    return this.events
-      .filter((e) => wall || e.seq === undefined || e.seq >= this.epoch)
-      .map((e) => ({ ...e, x: wall ? e.wall : e.sim }));
+    const { events, epoch } = this;
+    if (this.placedOf?.events !== events || this.placedOf.wall !== wall || this.placedOf.epoch !== epoch) {
+      const clock = wall ? "wall" : "sim";
+      const placed = events
+        .filter((e) => wall || e.seq === undefined || e.seq >= epoch)
+        .map((e) => ({ ...e, x: e[clock], from: e.from?.[clock], to: e.to?.[clock] }))
+        .sort((a, b) => a.x - b.x);
+      this.placedOf = { events, wall, epoch, placed };
+    }
+    return this.placedOf.placed;
   }
 
   /** The values under the cursor, else the newest, in the legend. */
