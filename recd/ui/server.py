@@ -161,7 +161,8 @@ class _Page:
             self._viewer.show(checked_view(said))
         elif op == "drawn":
             drawn = said.get("round")
-            self._drawn = drawn if isinstance(drawn, int) and drawn <= self._round else self._drawn
+            if isinstance(drawn, int) and self._drawn < drawn <= self._round:
+                self._drawn = drawn
             self._wake.set()
         else:
             raise ProtocolError(f"unknown message {op!r}", "reload the page")

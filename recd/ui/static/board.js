@@ -46,7 +46,7 @@ export class Board {
   span() {
     if (!this.view.all) return this.view.span;
     const [begin, end] = this.window();
-    if (!(end - begin <= this.asked && this.asked < 4 * (end - begin))) this.asked = 1.5 * (end - begin);
+    if (!(end - begin <= this.asked && this.asked < 2 * (end - begin))) this.asked = 1.25 * (end - begin);
     return this.asked;
   }
 

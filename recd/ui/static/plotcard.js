@@ -10,6 +10,8 @@ import { touch } from "./touch.js";
 
 const HEIGHT = 210;
 const LEGEND_MS = 100;
+const DENSE = 1.2; // points for each pixel
+const MANY = 40; // of more lines nobody sees each pixel, and drawing them takes its time
 const STEP_PX = 64; // the server's pixels change in such steps, not with every drag of the window
 
 export class PlotCard {
@@ -48,11 +50,10 @@ export class PlotCard {
 
   /** What the server is asked for. */
   request() {
-    const pixels = Math.max(this.place.clientWidth, 100) * devicePixelRatio;
+    const { shown } = this;
+    const pixels = Math.max(this.place.clientWidth, 100) * (shown.length > MANY ? 0.5 : devicePixelRatio);
     const width = Math.ceil(pixels / STEP_PX) * STEP_PX;
-    // Of all, somewhat more is asked for than is shown.
-    const all = this.board.view.all && !this.board.view.range ? 2 : 1;
-    return { id: this.key, stream: this.stream, field: this.field.name, lines: this.shown, width: all * width };
+    return { id: this.key, stream: this.stream, field: this.field.name, lines: shown, width };
   }
 
   /** Build the plot anew: after another choice of lines, scale, theme or clock. */
@@ -66,7 +67,6 @@ export class PlotCard {
     this.log.setAttribute("aria-pressed", logarithmic);
     const axis = { stroke: css("--dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), size: 4 } };
     axis.font = "11px system-ui, sans-serif";
-    const width = shown.length > 12 ? 1 : 1.5;
     this.plot = new uPlot(
       {
         width: Math.max(this.place.clientWidth, 100),
@@ -91,7 +91,7 @@ export class PlotCard {
           { ...axis, size: 26, space: 80, values: (u, splits, a, s, step) => splits.map((v) => (this.board.isWall() ? clockTime(v, step) : `${tick(v)} s`)) },
           { ...axis, size: 58, space: 34, values: (u, splits) => splits.map(tick) },
         ],
-        series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), width, dash: dash(i, shown.length) }))],
+        series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), dash: dash(i, shown.length) }))],
         plugins: [marks(() => this.placed(), this)],
         hooks: {
           setSelect: [(u) => this.select(u)],
@@ -165,6 +165,9 @@ export class PlotCard {
   draw() {
     if (!this.visible) return;
     this.lines.cut(this.board.window()[0]);
+    // Thick lines that go up and down in each pixel take long to draw, and look like thin ones.
+    const thin = this.lines.rows > DENSE * this.place.clientWidth || this.shown.length > 12;
+    for (const s of this.plot.series.slice(1)) s.width = thin ? 1 / devicePixelRatio : 1.5;
     this.plot.setData(this.lines.data());
     this.dirty = false;
     this.tellValues(false);
