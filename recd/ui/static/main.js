@@ -72,7 +72,7 @@ function tell() {
   const session = current();
   const somethingElse = view.past || (!session && shownSession); // what has ended stays
   showEmpty(somethingElse ? "" : emptiness(state, session, view.session));
-  showHappened(view.past ? null : session, board);
+  showHappened(view.past ? past.happened() : session, board);
   for (const name of ["mark-open", "stop-open"]) byId(name).disabled = !session || Boolean(view.past) || session.state === "finishing";
   if (!view.past) showSession(session);
   showLive(state, view.past ? null : session?.session, (id) => choose({ session: id === state.sessions.at(-1)?.session ? null : id, past: null }), board);
