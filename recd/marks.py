@@ -160,8 +160,8 @@ class Marks:
         }
 
 
-#: What is told of a session whose marks nobody tells.
-NO_STATUS: Final[dict[str, Any]] = {"marks": [], "marks_total": 0, "marks_refused": 0}
+#: What is told of a session of whose marks and alerts nobody tells.
+NO_STATUS: Final[dict[str, Any]] = {"marks": [], "marks_total": 0, "marks_refused": 0, "alerts": []}
 
 
 def read(directory: Path) -> list[dict[str, Any]]:

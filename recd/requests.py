@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _TRIAL_S: Final = 25.0
 #: How long a turn of the loop syncs for a flush, and at least one stream.
 _SYNC_SLICE_S: Final = 0.02
+_KEY_CHARACTERS: Final = 64
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ class Requests:
             raise over(store.session)
         mark = marks.checked(request, [s["stream"] for s in store.streams()])
         try:
-            return {"mark": kept.add(mark, str(request.get("key")))}
+            return {"mark": kept.add(mark, str(request.get("key"))[:_KEY_CHARACTERS])}
         except OSError as e:
             raise OutputError(
                 f"mark {mark['label']!r} cannot be stored: {e.strerror or e}: {store.path}",
@@ -237,6 +238,7 @@ class Requests:
             self._worker.caution.hold(track.name)
             streams.append(track.status())
         told = {} if self._worker.marks is None else self._worker.marks.status()
+        told["alerts"] = [] if self._worker.alerts is None else self._worker.alerts.status()
         return {"streams": streams, "progress": self._worker.progress, **told}
 
     def answer_pending(self) -> None:

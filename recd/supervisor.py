@@ -239,12 +239,17 @@ class Supervisor:
     async def _mark(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
         """Somebody who is not its client puts an event on a session's timeline."""
         # With a key: the successor of a worker that dies meanwhile is asked the same, and must not set it twice.
-        asked = {**_fields(request), "key": os.urandom(8).hex()}
+        asked = {"key": os.urandom(8).hex(), **_fields(request)}
         return _unpack(await self._find(request).group(MAIN_GROUP).ask("mark", **asked))
 
     async def _status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("session")
         sessions = await asyncio.gather(
-            *(self._session_status(s) for s in list(self.registry.sessions.values()))
+            *(
+                self._session_status(s)
+                for s in list(self.registry.sessions.values())
+                if wanted in (None, s.session)
+            )
         )
         return {
             "daemon": {

@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from recd_client import process, shm
 from recd_client.errors import OutputError, RecdError, to_wire
@@ -35,6 +35,9 @@ from .requests import Requests
 from .session import GroupLock, SessionStore, doorbell_name
 from .stalls import tell_rings
 from .track import Track
+
+if TYPE_CHECKING:
+    from .alerts.keeper import Keeper
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
@@ -91,6 +94,12 @@ class Worker:
         self._client = process.Watch(int(spec["client_pid"]), int(spec["client_ticks"]))
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
+        #: Only while there is a daemon, and a simulation: not where somebody else's recording is finished.
+        self.alerts: Keeper | None = None
+        if group == MAIN_GROUP and store.spec.get("alerts") and isinstance(link, Link):
+            from .alerts.keeper import Keeper
+
+            self.alerts = Keeper(store, runtime / "recd.sock")
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
         self._looked_ns = self._deleted_due_ns = 0
@@ -228,6 +237,8 @@ class Worker:
             self.caution.hold(name)
             if track.resting or not track.finish():
                 continue
+            if self.alerts is not None and self.alerts.waits_for(name):
+                continue
             try:
                 result = manifest.stream_result(track)
                 self.store.put_result(name, result)
@@ -256,6 +267,8 @@ class Worker:
                 return
             # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
             shm.unlink_session(self.tag, self.store.session)
+            if self.alerts is not None and not self.alerts.finished():
+                return
             if self._outcome is None:  # else the index could not be written
                 gone = self.client_gone and not self.closing
                 self._outcome = manifest.end_session(self.store, client_gone=gone)
@@ -289,6 +302,8 @@ class Worker:
         for track in self.tracks.values():
             track.sync_all()
             track.save()
+        if self.alerts is not None:
+            self.alerts.stop()
         self.finisher.stop(5.0)
         self._painter.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"

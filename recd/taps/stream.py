@@ -97,6 +97,10 @@ class StreamTap:
         self._ended = self._ended or any(event.kind == "close" for event in taken.events)
         return taken
 
+    def word(self, name: str) -> int:
+        """Any word of the ring by its name in :mod:`recd_client.layout`."""
+        return self._ring.word(name)
+
     @property
     def moved(self) -> bool:
         """Whether there is anything that the last look has not seen."""
