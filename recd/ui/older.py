@@ -116,7 +116,8 @@ class Older:
         if not self._group:
             self._choose_group(int(seq[-1]) + 1)
         self._see_epoch(t, seq)
-        self._rows.append(_reduced(Rows(np.stack([t, wall], 1), seq, y), self._group))
+        rows = Rows(np.stack([t, wall], 1), seq, y)
+        self._rows.append(extremes(rows, seq // self._group) if self._group > 2 else with_holes(rows, -1))
 
     def _choose_group(self, behind_seq: int) -> None:
         first_seq, size_bytes = self._tap.extent()
@@ -131,19 +132,6 @@ class Older:
                 self._epoch_seq = int(np.append(seq, self._later_seq)[back[-1] + 1])
                 self._epoch_known = True
         self._later_t, self._later_seq = float(t[0]), int(seq[0])
-
-
-def _reduced(rows: Rows, group: int) -> Rows:
-    """Extremes of groups; the first group may be smaller, and one of less than three samples stays as it is."""
-    if group < 3:
-        return with_holes(rows, -1)
-    rest = len(rows.x) % group
-    parts = [rows.part(slice(0, rest)), rows.part(slice(rest, None))]
-    if rest > 2:
-        parts[0] = extremes(parts[0], rest)
-    if len(parts[1].x):
-        parts[1] = extremes(parts[1], group)
-    return joined(parts)
 
 
 class Readers:

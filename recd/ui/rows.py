@@ -56,23 +56,27 @@ def with_holes(rows: Rows, last_seq: int) -> Rows:
     )
 
 
-def extremes(rows: Rows, group: int) -> Rows:
-    """Two rows for each ``group``: the lowest values at its first time, the highest at its last, or reversed.
+def extremes(rows: Rows, number: NDArray[np.int64]) -> Rows:
+    """Two rows for each group: the lowest values at its first time, the highest at its last, or reversed.
 
-    They stand in the order in which the line went. The number of rows must be a multiple of ``group``.
+    They stand in the order in which the line went. A group of one row stays one.
+
+    Parameters
+    ----------
+    number : ndarray, (n,)
+        Of each row's group, ascending.
     """
-    x = rows.x.reshape(-1, group, 2)
-    seq = rows.seq.reshape(-1, group)
-    y = rows.y.reshape(-1, group, rows.y.shape[1])
-    low: Floats = np.fmin.reduce(y, 1)
-    high: Floats = np.fmax.reduce(y, 1)
-    rising = y[:, -1] >= y[:, 0]
-    first, second = np.where(rising, low, high), np.where(rising, high, low)
-    return Rows(
-        np.stack([x[:, 0], x[:, -1]], 1).reshape(-1, 2),
-        np.stack([seq[:, 0], seq[:, -1]], 1).ravel(),
-        np.stack([first, second], 1).reshape(-1, y.shape[2]),
-    )
+    if not len(rows.x):
+        return rows
+    starts = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
+    ends = np.append(starts[1:], len(number)) - 1
+    low, high = np.fmin.reduceat(rows.y, starts), np.fmax.reduceat(rows.y, starts)
+    rising = rows.y[ends] >= rows.y[starts]
+    keep = np.ones(2 * len(starts), bool)
+    keep[1::2] = ends > starts
+    places = np.stack([starts, ends], 1).ravel()[keep]
+    y = np.stack([np.where(rising, low, high), np.where(rising, high, low)], 1)
+    return Rows(rows.x[places], rows.seq[places], y.reshape(-1, rows.y.shape[1])[keep])
 
 
 class Filling:

@@ -61,6 +61,10 @@ class State:
             "alive": s["client"]["alive"],
             "marks": s.get("marks") or [],
             "marks_total": s.get("marks_total", 0),
+            "alerts": [
+                {key: alert.get(key) for key in ("condition", "state", "reason")}
+                for alert in s.get("alerts") or []
+            ],
             "streams": [self._stream(s, stream) for stream in s["streams"]],
         }
 

@@ -1,10 +1,11 @@
 """What a viewer may scroll back to: a stream's newest samples as they are, older ones as lowest and highest values.
 
-Four stretches, one behind the other, the newest last; all are bounded, however long one looks:
+Stretches, one behind the other, the newest last; all are bounded, however long one looks:
 
 - ``before``: what the log still held when somebody first looked, in groups of one size; it comes from the newest on,
   while what follows is shown already.
-- ``coarse``: what came since and is long past, in groups of one size, which doubles when there is no room left.
+- ``coarse``: what came since and is long past, in groups of one size, which doubles when there is no room left. The
+  last group is not full yet: what it will be of is kept apart.
 - ``fine``: what came before that, in groups of 16 samples.
 - ``recent``: samples as they were written.
 
@@ -50,8 +51,9 @@ class Trail:
         self._coarse = Filling(lines, old)
         self._fine = Filling(lines, old)
         self._recent = Filling(lines, rows)
-        #: So many rows of the fine ones become two of the coarse.
-        self._coarser = 4
+        self._last_group = Rows.empty(lines, 0)
+        #: Samples that two coarse rows stand for.
+        self._coarse_samples = 4 * _GROUP
         #: Number of the first sample since stream time last went back: what is older has no place on its axis.
         self.epoch_seq = 0
         #: Rows that were ever added, and how often older ones came.
@@ -64,7 +66,7 @@ class Trail:
 
     def _parts(self) -> tuple[Rows, ...]:
         """The stretches, the newest first."""
-        return self._recent.rows, self._fine.rows, self._coarse.rows, self._before
+        return self._recent.rows, self._fine.rows, self._last_group, self._coarse.rows, self._before
 
     def add(self, t: Floats, wall: Floats, seq: NDArray[np.int64], y: Floats) -> None:
         """Samples came, in order; where numbers are missing between them, the lines are broken.
@@ -93,17 +95,21 @@ class Trail:
     def _age(self, count: int) -> None:
         """The oldest samples become extremes, and the oldest extremes those of more samples."""
         if self._fine.count + 2 * count // _GROUP > self._fine.room:
-            half = self._fine.count // 2
-            group = min(self._coarser, half // 2 * 2)
-            older = extremes(self._fine.take(half // group * group), group)
-            if self._coarse.count + len(older.x) > self._coarse.room:
-                all_of_it = self._coarse.take(self._coarse.count // 4 * 4)
-                rest = self._coarse.take(self._coarse.count)
-                self._coarse.add(extremes(all_of_it, 4))
-                self._coarse.add(rest)
-                self._coarser *= 2
-            self._coarse.add(older)
-        self._fine.add(extremes(self._recent.take(count), _GROUP))
+            self._coarsen(self._fine.take(self._fine.count // 2))
+        older = self._recent.take(count)
+        self._fine.add(extremes(older, np.arange(count) // _GROUP))
+
+    def _coarsen(self, rows: Rows) -> None:
+        rows = joined([self._last_group, rows])
+        number = rows.seq // self._coarse_samples
+        last = int(np.searchsorted(number, number[-1]))
+        older, rest = extremes(rows.part(slice(last)), number[:last]), rows.part(slice(last, None))
+        while self._coarse.count + len(older.x) > self._coarse.room:
+            self._coarse_samples *= 2
+            older = joined([self._coarse.take(self._coarse.count), older])
+            older = extremes(older, older.seq // self._coarse_samples)
+        self._coarse.add(older)
+        self._last_group = extremes(rest, rest.seq // (self._coarse_samples // 8))
 
     def add_before(self, rows: Rows, epoch_seq: int | None) -> None:
         """Older rows than any were found; as many in all as :attr:`room_before` has place for, and few more.
@@ -152,6 +158,8 @@ class Trail:
             x = part.x[:, _X[clock]]
             first = int(np.searchsorted(x, begin, "left")) - 1
             last = int(np.searchsorted(x, end, "right")) + 1
+            if last <= len(x):  # its neighbour behind is the nearest
+                found.clear()
             found.insert(0, part.part(slice(max(first, 0), last)))
             if first >= 0:
                 break  # it reaches as far back

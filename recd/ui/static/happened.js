@@ -8,15 +8,27 @@ const GLYPH = { alert: "◆", outside: "⚑" };
 
 const value = (v) => (typeof v === "number" ? String(Number(v.toPrecision(6))) : typeof v === "string" ? v : JSON.stringify(v));
 
-/** What an alert's or a mark's fields say: `value 0.19`. */
-export const fieldsText = (fields) =>
-  Object.entries(fields ?? {})
+/** What an alert or a mark is called: of an alert, its condition. */
+export function nameOf({ label, fields }) {
+  if (!fields?.condition) return label;
+  return label === "alert" ? fields.condition : `${label}: ${fields.condition}`;
+}
+
+/** What else it says: `0.19`, or `force 12.5`. */
+function valueOf({ fields }) {
+  const { condition, value: found, seen, held_back: held, ...rest } = fields ?? {};
+  if (!condition) return pairs(fields ?? {});
+  return [seen ? pairs(seen) : value(found ?? ""), pairs(rest), held && `${held} more held back`].filter(Boolean).join(", ");
+}
+
+const pairs = (fields) =>
+  Object.entries(fields)
     .filter(([, v]) => v !== null)
     .map(([k, v]) => `${k} ${value(v)}`)
     .join(", ");
 
 const when = (mark) => clockTime(mark.wall_ns / 1e9, 1);
-const said = (mark) => [mark.label, fieldsText(mark.fields)].filter(Boolean).join(": ");
+const said = (mark) => [nameOf(mark), valueOf(mark)].filter(Boolean).join(": ");
 
 /** The lines on top: alerts of the last minute of all sessions, the newest first. */
 export function newAlerts(state) {
@@ -47,8 +59,8 @@ function row(mark, board) {
     "tr",
     { className: mark.source },
     el("td", {}, go),
-    el("td", { textContent: `${GLYPH[mark.source] ?? ""} ${mark.label}` }),
-    el("td", { textContent: fieldsText(mark.fields) }),
+    el("td", { textContent: `${GLYPH[mark.source] ?? ""} ${nameOf(mark)}` }),
+    el("td", { textContent: valueOf(mark) }),
     el("td", { textContent: mark.stream ?? "" }),
   );
 }

@@ -2,10 +2,12 @@
 
 import { css } from "./colours.js";
 import { count } from "./format.js";
+import { nameOf } from "./happened.js";
 
 const RESET = "recd.reset";
 const DISCARD = "recd.discard";
 const FONT = "px system-ui, sans-serif";
+const CLOSE_PX = 12;
 const BEFORE = { reading: "◂ reading the log …", gone: "◂ earlier: no longer in the log" };
 // Marks of the simulation, from outside, alerts, losses: told apart by colour, line and sign.
 const STYLES = {
@@ -18,7 +20,7 @@ const STYLES = {
 /** What an event is called, in few words. */
 function title(event) {
   if (event.kind === "loss") return `${count(event.lost)} lost`;
-  return event.label === RESET ? "reset" : event.label === DISCARD ? "discarded" : event.label;
+  return event.label === RESET ? "reset" : event.label === DISCARD ? "discarded" : (event.about ? "≈ " : "") + nameOf(event);
 }
 
 const wholeReset = (e) => e.kind === "mark" && e.label === RESET && !e.fields?.envs_idx;
@@ -61,7 +63,9 @@ function lines(u, events) {
   const ends = [-Infinity, -Infinity, -Infinity];
   const { min, max } = u.scales.x;
   const seen = events.filter((e) => STYLES[e.kind] && e.x >= min && e.x <= max).map((e) => ({ ...STYLES[e.kind], event: e }));
-  for (const s of seen) s.at = line(u, s.event.x, css(s.line), s.dash, s.width);
+  // Many marks of the simulation close together are only hinted at.
+  const faint = seen.length > u.bbox.width / (CLOSE_PX * devicePixelRatio);
+  for (const s of seen) s.at = line(u, s.event.x, css(s.line), s.dash, s.width, faint && s.event.kind === "mark" ? 0.3 : 1);
   for (const s of seen) text(u, s.sign + title(s.event), s.at, ends, s.event.kind === "mark" ? [0] : [1, 2], css(s.text));
 }
 
@@ -102,11 +106,12 @@ function edge(u, card) {
   ctx.restore();
 }
 
-function line(u, x, colour, dash, width) {
+function line(u, x, colour, dash, width, alpha = 1) {
   const at = u.valToPos(x, "x", true);
   const { ctx, bbox } = u;
   if (at < bbox.left || at > bbox.left + bbox.width) return at;
   ctx.save();
+  ctx.globalAlpha = alpha;
   ctx.strokeStyle = colour;
   ctx.lineWidth = width * devicePixelRatio;
   ctx.setLineDash(dash.map((d) => d * devicePixelRatio));

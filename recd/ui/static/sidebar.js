@@ -18,6 +18,7 @@ export function complaints(sessions) {
         if ((!HEALTHY.has(sink.state) || sink.reason) && sink.reason !== stream.reason) found.push(`${where} / ${sink.name}: ${reason(sink)}`);
       }
     }
+    for (const alert of session.alerts ?? []) if (alert.reason) found.push(`${session.name} / alert ${alert.condition}: ${reason(alert)}`);
     // A session that is not well for no reason of its own repeats its worst stream.
     if (found.length === before && (!HEALTHY.has(session.state) || session.reason)) found.push(`${session.name}: ${reason(session)}`);
   }
