@@ -30,13 +30,21 @@ const pairs = (fields) =>
 const when = (mark) => clockTime(mark.wall_ns / 1e9, 1);
 const said = (mark) => [nameOf(mark), valueOf(mark)].filter(Boolean).join(": ");
 
-/** The lines on top: alerts of the last minute of all sessions, the newest first. */
+/** The lines on top: each alert of the last minute once, as it was last told, the newest first. */
 export function newAlerts(state) {
-  return state.sessions
+  const recent = state.sessions
     .flatMap((s) => (s.marks ?? []).filter((m) => m.source === "alert").map((m) => [s, m]))
     .filter(([, m]) => state.now_unix_s - m.wall_ns / 1e9 < RECENT_S)
-    .sort(([, a], [, b]) => b.wall_ns - a.wall_ns)
-    .map(([s, m]) => `${s.name}${m.stream ? ` / ${m.stream}` : ""}: ${said(m)}, at ${when(m)}`);
+    .sort(([, a], [, b]) => b.wall_ns - a.wall_ns);
+  const told = new Map(); // where and what -> the newest, and how many
+  for (const [s, m] of recent) {
+    const where = `${s.name}${m.stream ? ` / ${m.stream}` : ""}: ${nameOf(m)}`;
+    told.set(where, { newest: m, ...told.get(where), times: (told.get(where)?.times ?? 0) + 1 });
+  }
+  return [...told].map(([where, { newest, times }]) => {
+    const more = times > 1 ? `, ${times} times in a minute` : "";
+    return `${[where, valueOf(newest)].filter(Boolean).join(": ")}, at ${when(newest)}${more}`;
+  });
 }
 
 /** The list of a session's alerts and marks, newest first; a click on a time goes there. */

@@ -91,14 +91,13 @@ function tell() {
 function tellOnTop() {
   const wrong = complaints(state.sessions).map((text) => ["", `▲ ${text}`]);
   const alerts = newAlerts(state).map((text) => ["alert", `◆ ${text}`]);
-  const shown = [...wrong.slice(0, 6), ...alerts.slice(0, 3)];
-  const rest = wrong.length + alerts.length - shown.length;
+  const more = (n, className) => n > 0 && [className, `… and ${n} more`];
+  const shown = [...wrong.slice(0, 6), more(wrong.length - 6, ""), ...alerts.slice(0, 3), more(alerts.length - 3, "alert")].filter(Boolean);
   const place = byId("alerts");
-  const text = JSON.stringify([shown, rest]);
+  const text = JSON.stringify(shown);
   if (place.dataset.text === text) return;
   place.dataset.text = text;
   place.replaceChildren(...shown.map(([className, textContent]) => el("p", { className, textContent })));
-  if (rest > 0) place.append(el("p", { textContent: `… and ${rest} more` }));
 }
 
 function showSession(session) {
@@ -218,7 +217,7 @@ async function list() {
   }
 }
 list();
-setInterval(() => document.hidden || list(), PAST_MS);
+setInterval(() => document.hidden || !connected || list(), PAST_MS);
 
 // --- the view has changed -----------------------------------------------------------------------
 

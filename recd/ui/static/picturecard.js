@@ -62,16 +62,17 @@ export class PictureCard {
     return el("div", { className: "scale" }, this.low, this.ramp, this.high, unit);
   }
 
-  /** An end that is not given stays where it is now; without any, both follow the picture. */
+  /** One end is given: the other stays where it is now. One is emptied: both follow the picture again. */
   setScale() {
+    const { scales } = this.board.view;
     const given = [this.low, this.high].map((input) => input.value.trim());
     const pair = given.map((text, i) => (text === "" ? this.head?.scale?.[i] : Number(text)));
-    const { scales } = this.board.view;
-    if (given.every((text) => text === "")) scales.delete(this.key);
-    else if (pair[0] < pair[1]) scales.set(this.key, pair);
-    for (const input of [this.low, this.high]) input.setCustomValidity(pair[0] < pair[1] ? "" : "the lowest value must be below the highest");
-    this.high.reportValidity();
-    this.board.view.change();
+    const automatic = given.every((text) => text === "") || (scales.has(this.key) && given.includes(""));
+    const good = automatic || pair[0] < pair[1];
+    if (automatic) scales.delete(this.key);
+    else if (good) scales.set(this.key, pair);
+    this.high.setCustomValidity(good ? "" : "The highest value must be above the lowest.");
+    if (this.high.reportValidity()) this.board.view.change();
   }
 
   refresh() {
