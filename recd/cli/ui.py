@@ -37,8 +37,8 @@ _NEEDED: Final = ("aiohttp", "PIL", "orjson")
 def command(host: str, port: int | None, url: bool, browse: bool, as_json: bool) -> int:
     """Serve a web page: live plots and cameras, the state of every stream, and past recordings.
 
-    Whoever holds the address that is printed may look, for it carries a token; nobody can change anything.
-    Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
+    Whoever holds the address that is printed may look, for it carries a token; and may set marks and stop
+    recordings. Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
     """
     _check_installed()
     from ..ui.guard import user_token

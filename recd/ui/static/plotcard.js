@@ -10,7 +10,7 @@ import { touch } from "./touch.js";
 
 const HEIGHT = 210;
 const LEGEND_MS = 100;
-const DENSE = 1.2; // points for each pixel
+const DENSE = 1.6; // points for each pixel
 const MANY = 40; // of more lines nobody sees each pixel, and drawing them takes its time
 const STEP_PX = 64; // the server's pixels change in such steps, not with every drag of the window
 
@@ -166,7 +166,7 @@ export class PlotCard {
     if (!this.visible) return;
     this.lines.cut(this.board.window()[0]);
     // Thick lines that go up and down in each pixel take long to draw, and look like thin ones.
-    const thin = this.lines.rows > DENSE * this.place.clientWidth || this.shown.length > 12;
+    const thin = this.lines.rows > DENSE * this.place.clientWidth * devicePixelRatio || this.shown.length > 12;
     for (const s of this.plot.series.slice(1)) s.width = thin ? 1 / devicePixelRatio : 1.5;
     this.plot.setData(this.lines.data());
     this.dirty = false;
