@@ -78,11 +78,11 @@ class Channel:
         """Take in what is new."""
         now = time.monotonic()
         self.wanted_s = now
+        self._take_older()
         if now - self._looked_s < _LOOK_S or self.ended:
             return
         first = self._looked_s == 0
         self._looked_s = now
-        self._take_older()
         ended = self._tap.ended  # asked before the last look, so that nothing stays behind
         if not self._tap.moved and not first and not ended:
             return
@@ -118,7 +118,8 @@ class Channel:
             found = self._older.found.popleft()
             if found.rows is not None:
                 self.trail.add_before(found.rows, found.epoch_seq)
-            for event in found.events[-max(_EVENTS - len(self.events), 0) :]:
+            room = _EVENTS - len(self.events)
+            for event in found.events[max(len(found.events) - room, 0) :]:
                 self._tell(event)
 
     def set_marks(self, marks: list[dict[str, Any]]) -> None:

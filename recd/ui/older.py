@@ -95,14 +95,15 @@ class Older:
         taken = next(self._pieces, None)
         if taken is not None:
             self._take(taken)
-        self.done = taken is None or self._tap.read_bytes >= MOST_BYTES
+        done = taken is None or self._tap.read_bytes >= MOST_BYTES
         now = time.monotonic()
-        if self.done or now - self._handed_over_s > _HAND_OVER_S:
+        if done or now - self._handed_over_s > _HAND_OVER_S:
             self._handed_over_s = now
             rows = joined(self._rows[::-1]) if self._rows else None
             if rows is not None or self._events:
                 self.found.append(Found(rows, self._epoch_seq, self._events[::-1]))
             self._rows, self._events, self._epoch_seq = [], [], None
+        self.done = done  # behind what it is the end of
 
     def _take(self, taken: Taken) -> None:
         self._events += taken.events[::-1]

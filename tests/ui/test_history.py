@@ -13,12 +13,13 @@ import pytest
 from recd.log import segments
 from recd.session import SessionStore
 from recd.taps.history import LogTap
-from recd.taps.stream import Live
+from recd.taps.stream import Live, StreamTap
 from recd.ui import older
 from recd.ui.feed import Channel, Channels
 from recd.ui.rows import Rows
 from recd.ui.trail import Trail
 from recd_client import CSVFile, NPZFile, Recorder
+from recd_client.schema import Schema
 from recordings import proved
 from support import wait_until
 
@@ -33,6 +34,12 @@ def live_of(rec: Recorder, stream: str = "state") -> Live:
 def log_of(rec: Recorder, stream: str = "state") -> Path:
     """The directory of a stream's log."""
     return SessionStore(Path(rec.directory), rec.session).stream_path(stream) / "log"
+
+
+def schema_of(rec: Recorder) -> Schema:
+    """Of the stream's samples."""
+    with StreamTap(live_of(rec)) as tap:
+        return tap.schema
 
 
 def whole(channels: Channels, rec: Recorder) -> Channel:
@@ -76,7 +83,7 @@ def test_the_log_gives_every_record_before_a_position_the_newest_first(
                 rec.mark("half")
                 rec.flush()
         rec.flush()
-        schema = Channel(live_of(rec), 0.0, older.Readers())._tap.schema
+        schema = schema_of(rec)
         everything = list(LogTap(log_of(rec), schema, 1 << 60).pieces())
         assert len(everything) > 5
         seqs = [np.concatenate([b.seq for b in p.batches]) for p in everything]
@@ -96,7 +103,7 @@ def test_a_damaged_chunk_and_a_segment_that_goes_away_end_nothing_else(tmp_path:
         for i in range(3000):
             stream.write(np.full(3, float(i)), t=i / 10)
         rec.flush()
-        schema = Channel(live_of(rec), 0.0, older.Readers())._tap.schema
+        schema = schema_of(rec)
         (begin,) = segments(log_of(rec))
         path = log_of(rec) / f"{begin:016x}.log"
         before = path.read_bytes()
@@ -266,6 +273,25 @@ def test_readers_take_turns_and_end_with_the_last_log() -> None:
     wait_until(lambda: readers._thread is None)
     assert sorted(steps) == ["a"] * 3 + ["b"] * 3
     assert steps[-2:] in (["a", "b"], ["b", "a"])
+
+
+@pytest.mark.usefixtures("runtime")
+def test_of_very_many_marks_the_newest_are_kept(
+    tmp_path: Path, channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes out of the log later does not push out what is newer."""
+    monkeypatch.setattr("recd.ui.feed._EVENTS", 20)
+    with Recorder("walk", dir=tmp_path) as rec:
+        stream = rec.stream("state", NPZFile("s.npz"), buffer_bytes="64KiB", overflow="block", timeout=30.0)
+        for i in range(20_000):
+            stream.write(float(i), t=i / 100)
+            if i % 100 == 50:
+                rec.mark(f"at {i}")
+        rec.flush()
+        channel = whole(channels, rec)
+        newest = sorted(int(e["label"][3:]) for e in channel.events)[-5:]
+        assert newest == [19550, 19650, 19750, 19850, 19950]
+        assert len(channel.events) == 20
 
 
 # --- the trail ----------------------------------------------------------------------------------------

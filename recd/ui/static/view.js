@@ -29,6 +29,7 @@ export class View {
     window.addEventListener("pagehide", () => this.write());
     window.addEventListener("hashchange", () => {
       if (location.hash.slice(1) !== this.text()) {
+        clearTimeout(this.writing);
         this.read(location.hash.slice(1));
         this.tell();
       }
