@@ -117,8 +117,8 @@ class Older:
         if not self._group:
             self._choose_group(int(seq[-1]) + 1)
         self._see_epoch(t, seq)
-        rows = Rows(np.stack([t, wall], 1), seq, y)
-        self._rows.append(extremes(rows, seq // self._group) if self._group > 2 else with_holes(rows, -1))
+        rows = with_holes(Rows(np.stack([t, wall], 1), seq, y), -1)
+        self._rows.append(extremes(rows, rows.seq // self._group) if self._group > 2 else rows)
 
     def _choose_group(self, behind_seq: int) -> None:
         first_seq, size_bytes = self._tap.extent()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .decimate import Floats
+from .decimate import Floats, group_starts
 
 
 class Rows(NamedTuple):
@@ -59,7 +59,8 @@ def with_holes(rows: Rows, last_seq: int) -> Rows:
 def extremes(rows: Rows, number: NDArray[np.int64]) -> Rows:
     """Two rows for each group: the lowest values at its first time, the highest at its last, or reversed.
 
-    They stand in the order in which the line went. A group of one row stays one.
+    They stand in the order in which the line went. A group of one row stays one. Rows without any value, which break
+    the lines, are groups of their own.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ def extremes(rows: Rows, number: NDArray[np.int64]) -> Rows:
     """
     if not len(rows.x):
         return rows
-    starts = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
+    starts = group_starts(number, rows.y)
     ends = np.append(starts[1:], len(number)) - 1
     low, high = np.fmin.reduceat(rows.y, starts), np.fmax.reduceat(rows.y, starts)
     rising = rows.y[ends] >= rows.y[starts]

@@ -191,7 +191,12 @@ export class PlotCard {
   /** The values under the cursor, else the newest, in the legend. */
   tellValues(now) {
     const time = performance.now();
-    if (!now && time - this.legendAt < LEGEND_MS) return;
+    if (!now && time - this.legendAt < LEGEND_MS) {
+      this.legendTimer ??= setTimeout(() => this.tellValues(true), LEGEND_MS);
+      return;
+    }
+    clearTimeout(this.legendTimer);
+    this.legendTimer = null;
     this.legendAt = time;
     const at = this.plot?.cursor.idx;
     const hovers = at !== null && at !== undefined && this.plot.cursor.left >= 0;
@@ -242,6 +247,7 @@ export class PlotCard {
   }
 
   destroy() {
+    clearTimeout(this.legendTimer);
     this.plot.destroy();
     this.element.remove();
   }
