@@ -62,8 +62,8 @@ def command(
 ) -> int:
     """Serve a web page: live plots and cameras, the state of every stream, and past recordings.
 
-    Whoever holds the address that is printed may look, for it carries a token; nobody can change anything.
-    Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
+    Whoever holds the address that is printed may look, for it carries a token; and may set marks and stop
+    recordings. Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
 
     With --foxglove, the Foxglove WebSocket protocol is served instead: every stream that is being recorded is
     a topic.
