@@ -14,7 +14,7 @@ from recd.log import segments
 from recd.session import SessionStore
 from recd.taps.history import LogTap
 from recd.taps.stream import Live, StreamTap
-from recd.ui import older
+from recd.ui import feed, older
 from recd.ui.feed import Channel, Channels
 from recd.ui.rows import Rows
 from recd.ui.trail import Trail
@@ -326,3 +326,17 @@ def test_what_comes_from_behind_stands_before_what_is_there() -> None:
     assert [trail.at(wall) for wall in (0.0, 103.4, 109.6, 999.0)] == [(0, 0), (3, 3), (10, 10), (11, 11)]
     assert Trail(1).at(5.0) is None
     assert Trail(1).oldest("sim") is None
+
+
+def test_what_nobody_looks_at_any_more_is_let_go_of(
+    tmp_path: Path, channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once no page has asked for a stream for a while, its ring is no longer mapped."""
+    with Recorder("walk", dir=tmp_path) as rec:
+        rec.stream("state", NPZFile("s.npz")).write(1.0)
+        whole(channels, rec)
+        mapped = Path("/proc/self/maps").read_text().count("r--s")
+        assert channels.tidy()
+        monkeypatch.setattr(feed, "_IDLE_S", -1.0)
+        assert not channels.tidy()
+        assert Path("/proc/self/maps").read_text().count("r--s") == mapped - 1
