@@ -94,7 +94,9 @@ def test_stop_ends_one_recording_whose_files_are_whole(tmp_path: Path) -> None:
         assert (status, answer["name"]) == (200, "a")
         wait_until(lambda: (tmp_path / "a" / "manifest.json").exists())
         assert other.stream("late", NPZFile("l.npz")).write(2.0)
-        status, answer = posted(served, "/stop", {"session": rec.session})
+        again = {"session": rec.session}  # an answer as long as its last files are finished, then an error
+        wait_until(lambda: posted(served, "/stop", again)[0] != 200)
+        status, answer = posted(served, "/stop", again)
         assert status in (404, 409)
         assert rec.session in answer["what"]
         assert answer["do"]
