@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from recd_client.errors import RecdError
+from recd_client.errors import OutputError, RecdError
 
 from ..reader import ArrayStream, Block, Mark, VideoStream
 from ..reader.problems import tell
 from .event import MARK, Event
 from .laps import Laps, ends_lap, mark_index
+from .times import Floats, Times
 
 #: Lap, key, number of the marks before it, and place of the lane: the order in which all is played.
 Key = tuple[int, float, int, int]
@@ -55,95 +56,72 @@ class Lane(ABC):
 
 
 class StreamLane(Lane):
-    """The samples of a stream; in memory is one block of them.
+    """The samples of a stream, of which one block is in memory.
 
     Parameters
     ----------
-    stream : ArrayStream or VideoStream
+    times : Times
     laps : Laps
     marks : list of Mark
         Those of the recording: a sample stands behind those that it was written behind.
     order : int
     """
 
-    def __init__(
-        self, stream: ArrayStream | VideoStream, laps: Laps, marks: Sequence[Mark], order: int
-    ) -> None:
+    def __init__(self, times: Times, laps: Laps, marks: Sequence[Mark], order: int) -> None:
         super().__init__(order)
-        self.stream = stream
+        self._times = times
         self._laps = laps
-        self._times = laps.times[stream.name]
-        known = [(n, mark_index(self._times, m)) for n, m in enumerate(marks)]
-        told = [(n, at) for n, at in known if at is not None]
+        places = ((n, mark_index(times, mark)) for n, mark in enumerate(marks))
+        told = [(n, at) for n, at in places if at is not None]
         #: Where marks stand: index of the sample behind each, and their count up to it.
         self._marked = np.maximum.accumulate(np.array([at for _, at in told], np.int64))
         self._passed = np.array([0, *(n + 1 for n, _ in told)], np.int64)
-        self.cursor = 0
-        self._end = self._times.count
+        self._cursor = 0
+        self._end = times.count
+        #: Index of the first sample in memory, and the keys of all of them.
         self._start, self._keys = 0, list[Key]()
-        self._block: Block | None = None
-        self._ahead: Iterator[Block] | None = None
-        self._ahead_at = -1
 
-    # --- the cursor ----------------------------------------------------------------------------------
     def head(self) -> Key | None:
         """See :class:`Lane`."""
-        return self._key(self.cursor) if self.cursor < self._end else None
+        return self._key(self._cursor) if self._cursor < self._end else None
 
     def tail(self) -> Key | None:
         """See :class:`Lane`."""
-        return self._key(self.cursor - 1) if self.cursor > 0 else None
+        return self._key(self._cursor - 1) if self._cursor > 0 else None
 
     def retreat(self) -> None:
         """See :class:`Lane`."""
-        self.cursor -= 1
+        self._cursor -= 1
 
     def seek(self, lap: int, key: float) -> None:
         """See :class:`Lane`."""
-        self.cursor = 0
+        self._cursor = 0
         if self._end and self._load(self._times.block_before(lap, key)):
-            self.cursor = self._start + bisect_left(self._keys, (lap, key))
+            self._cursor = self._start + bisect_left(self._keys, (lap, key))
 
     def advance(self) -> Event:
         """See :class:`Lane`."""
-        index, self.cursor = self.cursor, self.cursor + 1
-        key = self._key(index)
-        assert key is not None
-        position = self._laps.position(key[0], key[1])
-        block, row = self._block, index - self._start
-        name = self.stream.name
-        if block is None:  # a video
-            clocks = self._clocks
-            return Event(
-                float(clocks[0][index]), name, position, lambda: self.stream[index],
-                *(int(c[index]) for c in clocks[1:]),
-            )  # fmt: skip
-        return Event(
-            float(block.t[row]), name, position, lambda: self._sample(block, row),
-            int(block.seq[row]), int(block.step[row]), int(block.mono_ns[row]),
-        )  # fmt: skip
+        index = self._cursor
+        lap, key, *_ = self._keys[index - self._start]  # head() was asked for it
+        self._cursor += 1
+        return self._event(index, self._laps.position(lap, key))
 
-    # --- blocks --------------------------------------------------------------------------------------
     def _key(self, index: int) -> Key | None:
-        if not self._start <= index < self._start + len(self._keys) and not self._load(
-            self._times.block_of(index)
-        ):
+        here = self._start <= index < self._start + len(self._keys)
+        if not here and not self._load(self._times.block_of(index)):
             return None
         return self._keys[index - self._start]
 
     def _load(self, number: int) -> bool:
         """Have a block in memory; what cannot be read is told, and the stream ends there."""
         start, stop = (int(n) for n in self._times.blocks[number : number + 2])
-        if isinstance(self.stream, VideoStream):
-            t = self.stream.t
-        else:
-            try:
-                self._block = self._read(self.stream, start, stop)
-            except RecdError as e:
-                tell(self.stream.problems, f"stream {self.stream.name!r} ends before sample {start}: {e.what}")
-                self._end, self.cursor = start, min(self.cursor, start)
-                return False
-            t = self._block.t
+        try:
+            t = self._read(start, stop)
+        except RecdError as e:
+            stream = self._times.stream
+            tell(stream.problems, f"stream {stream.name!r}: samples from {start} on cannot be read: {e.what}")
+            self._end, self._cursor = start, min(self._cursor, start)
+            return False
         laps, keys = self._times.keys(start, t, self._times.before(number))
         passed = self._passed[np.searchsorted(self._marked, np.arange(start, stop), "right")].tolist()
         begins = self._laps.begins
@@ -154,32 +132,64 @@ class StreamLane(Lane):
         ]
         return True
 
-    def _read(self, stream: ArrayStream, start: int, stop: int) -> Block:
-        """The samples from ``start`` to ``stop``: by the reader that goes on, if it is just there."""
-        if self._ahead is None or self._ahead_at != start:
-            rows = int(np.diff(self._times.blocks).max())
-            self._ahead = stream.batches(rows=rows, start=start)
-        self._ahead_at = stop
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> Floats:
+        """Have the samples from ``start`` to ``stop`` in memory; returns their times."""
+
+    @abstractmethod
+    def _event(self, index: int, position: float) -> Event:
+        """One of the samples in memory."""
+
+
+class ArrayLane(StreamLane):
+    """A stream of arrays."""
+
+    def __init__(self, stream: ArrayStream, laps: Laps, marks: Sequence[Mark], order: int) -> None:
+        super().__init__(laps.times[stream.name], laps, marks, order)
+        self._stream = stream
+        self._bare = stream.schema.bare
+        self._rows = int(np.diff(self._times.blocks).max(initial=1))
+        self._block = Block()
+        self._ahead: Iterator[Block] = iter(())
+        self._ahead_at = -1
+
+    def _read(self, start: int, stop: int) -> Floats:
+        if self._ahead_at != start:  # else the reader that goes on is just there
+            self._ahead = self._stream.batches(rows=self._rows, start=start)
+        self._ahead_at = -1
         block = next(self._ahead, None)
         if block is None or block.count != stop - start:
-            self._ahead = None
             found = 0 if block is None else block.count
-            raise RecdError(f"{found} samples were found from {start} on, expected {stop - start}")
-        return block
+            raise OutputError(f"{found} samples are there where {stop - start} should be", "see: recd verify")
+        self._block, self._ahead_at = block, stop
+        return block.t
 
-    def _sample(self, block: Block, row: int) -> Any:
-        if self.stream.schema.bare:
-            return block[self.stream.fields[0]][row]
-        return {name: column[row] for name, column in block.items()}
+    def _event(self, index: int, position: float) -> Event:
+        block, row = self._block, index - self._start
+        return Event(
+            float(block.t[row]), self._stream.name, position, lambda: self._value(block, row),
+            int(block.seq[row]), int(block.step[row]), int(block.mono_ns[row]),
+        )  # fmt: skip
 
-    @property
-    def _clocks(self) -> tuple[Any, ...]:
-        if self._frame_clocks is None:
-            s = self.stream
-            self._frame_clocks = s.t, s.seq, s.step, s.mono_ns
-        return self._frame_clocks
+    def _value(self, block: Block, row: int) -> Any:
+        sample = {name: column[row] for name, column in block.items()}
+        return sample.popitem()[1] if self._bare else sample
 
-    _frame_clocks: tuple[Any, ...] | None = None
+
+class VideoLane(StreamLane):
+    """A stream of pictures; each is decoded when it is given."""
+
+    def __init__(self, stream: VideoStream, laps: Laps, marks: Sequence[Mark], order: int) -> None:
+        super().__init__(laps.times[stream.name], laps, marks, order)
+        self._stream = stream
+        self._clocks = stream.t, stream.seq, stream.step, stream.mono_ns
+
+    def _read(self, start: int, stop: int) -> Floats:
+        return self._clocks[0][start:stop]
+
+    def _event(self, index: int, position: float) -> Event:
+        t, seq, step, mono_ns = (clock[index].item() for clock in self._clocks)
+        return Event(t, self._stream.name, position, lambda: self._stream[index], seq, step, mono_ns)
 
 
 class MarkLane(Lane):

@@ -112,7 +112,8 @@ class Pacer:
         """Where playing is now; not behind ``limit``, the next event that nobody has taken yet."""
         if self._paused or self._rate == 0:
             return self._at
-        return max(self._at, min(self._at + (self.clock() - self._since) * self._rate, limit))
+        now = self._at + (self.clock() - self._since) * self._rate
+        return max(self._at, min(now, limit))
 
     def due(self, position: float) -> float | None:
         """When an event is to be given, on the clock; None while paused."""

@@ -103,8 +103,10 @@ class Playback:
         self._steps = self._backs = 0
         self._ended = False
         self._looked = pacer.clock()
+        #: At the end: stand still there, instead of ending.
+        self.holds = False
         #: Events given so far: samples by stream, and marks.
-        self.given: dict[str, int] = {name: 0 for name in timeline.streams}
+        self.given: dict[str, int] = dict.fromkeys(timeline.streams, 0)
         timeline.seek(self.start)
         pacer.move(self.start, delay_s)
         self._not_before = pacer.clock() + delay_s
@@ -166,7 +168,9 @@ class Playback:
 
     def _at_end(self) -> None:
         if not self.loop:
-            self._ended = True
+            if self.holds:
+                self.pause()
+            self._ended = not self.holds
             return
         self.timeline.seek(self.start)
         self.pacer.move(self.start)
@@ -190,6 +194,11 @@ class Playback:
         with self._lock:
             at = self._next_position
             return min(self.pacer.position(self.stop if at is None else at), self.stop)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows any more."""
+        return self._ended
 
     @property
     def paused(self) -> bool:

@@ -34,7 +34,9 @@ def chosen(
     found = {
         name: stream
         for name, stream in run.streams.items()
-        if (name in (streams or ()) or (wanted and wanted.fullmatch(name)) or (streams is None and not wanted))
+        if (
+            name in (streams or ()) or (wanted and wanted.fullmatch(name)) or (streams is None and not wanted)
+        )
         and not (unwanted and unwanted.fullmatch(name))
     }
     if not found:
@@ -50,4 +52,6 @@ def _expression(name: str, text: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(text)
     except re.error as e:
-        raise OptionError(f"{name}={text!r} is no regular expression: {e}", "names are matched as a whole") from None
+        raise OptionError(
+            f"{name}={text!r} is no regular expression: {e}", "names are matched as a whole"
+        ) from None

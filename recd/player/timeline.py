@@ -9,7 +9,7 @@ from recd_client.errors import OutputError, RecdError
 from ..reader import ArrayStream, Run, VideoStream
 from ..reader.problems import tell
 from .event import Event
-from .lanes import Key, Lane, MarkLane, StreamLane
+from .lanes import ArrayLane, Key, Lane, MarkLane, VideoLane
 from .laps import laps_of
 
 
@@ -42,9 +42,12 @@ class Timeline:
             )
         self._laps = laps_of(run, self.streams)
         marks = run.marks
-        self._lanes: list[Lane] = [
-            StreamLane(s, self._laps, marks, n) for n, s in enumerate(self.streams.values())
-        ]
+        self._lanes: list[Lane] = []
+        for n, stream in enumerate(self.streams.values()):
+            if isinstance(stream, VideoStream):
+                self._lanes.append(VideoLane(stream, self._laps, marks, n))
+            else:
+                self._lanes.append(ArrayLane(stream, self._laps, marks, n))
         self._lanes.append(MarkLane(marks, self._laps))
         self._heap: list[tuple[Key, int]] = []
         self._sort()
@@ -107,8 +110,6 @@ class Timeline:
     def _sort(self) -> None:
         self._heap = [(key, n) for n, lane in enumerate(self._lanes) if (key := lane.head()) is not None]
         heapq.heapify(self._heap)
-
-
 
 
 def _count(stream: ArrayStream | VideoStream) -> int:
