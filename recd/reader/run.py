@@ -53,7 +53,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """``complete``, ``client died``, ``failed``; ``live``, ``unfinished``; ``unknown`` of files without a manifest."""
+        """``complete``, ``client died``, ``failed``, ``live``, ``unfinished``; ``unknown`` without a manifest."""
         return self._data.state
 
     @property
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """What is missing or contradicts the manifest, as far as it was met: files are looked into when they are used."""
+        """What is missing or contradicts the manifest, as far as it was met: files are opened when they are used."""
         streams = self.__dict__.get("streams", {})
         met = [p for stream in streams.values() for p in stream.problems if p not in self._problems]
         return [*self._problems, *met]
@@ -94,8 +94,7 @@ class Run:
         """Name to stream, in the order in which they were declared."""
         made: dict[str, ArrayStream | VideoStream] = {}
         for data in self._data.streams:
-            video = any(kind.startswith("video") for kind in data.sources)
-            made[data.name] = VideoStream(data) if video else ArrayStream(data)
+            made[data.name] = VideoStream(data) if data.is_video else ArrayStream(data)
         return MappingProxyType(made)
 
     def __getitem__(self, name: str) -> Any:  # an ArrayStream or a VideoStream: its user knows which
@@ -123,7 +122,7 @@ class Run:
         return list(self._data.marks)
 
     def episodes(self, stream: str | None = None) -> list[Episode]:
-        """From one whole reset to the next; a last one without samples is not given.
+        """From one whole reset to the next; where no stream has a sample in between, there is none.
 
         Parameters
         ----------
