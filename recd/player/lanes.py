@@ -78,16 +78,26 @@ class StreamLane(Lane):
         self._passed = np.array([0, *(n + 1 for n, _ in told)], np.int64)
         self._cursor = 0
         self._end = times.count
+        #: Blocks, by number.
+        self._unreadable: set[int] = set()
         #: Index of the first sample in memory, and the keys of all of them.
         self._start, self._keys = 0, list[Key]()
 
     def head(self) -> Key | None:
-        """See :class:`Lane`."""
-        return self._key(self._cursor) if self._cursor < self._end else None
+        """See :class:`Lane`; the cursor is moved over what cannot be read."""
+        while self._cursor < self._end:
+            if (key := self._key(self._cursor)) is not None:
+                return key
+            self._cursor = int(self._times.blocks[self._times.block_of(self._cursor) + 1])
+        return None
 
     def tail(self) -> Key | None:
-        """See :class:`Lane`."""
-        return self._key(self._cursor - 1) if self._cursor > 0 else None
+        """See :class:`Lane`; the cursor is moved over what cannot be read."""
+        while self._cursor > 0:
+            if (key := self._key(self._cursor - 1)) is not None:
+                return key
+            self._cursor = int(self._times.blocks[self._times.block_of(self._cursor - 1)])
+        return None
 
     def retreat(self) -> None:
         """See :class:`Lane`."""
@@ -95,9 +105,11 @@ class StreamLane(Lane):
 
     def seek(self, lap: int, key: float) -> None:
         """See :class:`Lane`."""
-        self._cursor = 0
-        if self._end and self._load(self._times.block_before(lap, key)):
-            self._cursor = self._start + bisect_left(self._keys, (lap, key))
+        if self._end:
+            block = self._times.block_before(lap, key)
+            self._cursor = int(self._times.blocks[block])
+            if self._load(block):
+                self._cursor += bisect_left(self._keys, (lap, key))
 
     def advance(self) -> Event:
         """See :class:`Lane`."""
@@ -113,14 +125,19 @@ class StreamLane(Lane):
         return self._keys[index - self._start]
 
     def _load(self, number: int) -> bool:
-        """Have a block in memory; what cannot be read is told, and the stream ends there."""
+        """Have a block in memory; False, and told, if it cannot be read."""
         start, stop = (int(n) for n in self._times.blocks[number : number + 2])
+        if number in self._unreadable:
+            return False
         try:
             t = self._read(start, stop)
         except RecdError as e:
             stream = self._times.stream
-            tell(stream.problems, f"stream {stream.name!r}: samples from {start} on cannot be read: {e.what}")
-            self._end, self._cursor = start, min(self._cursor, start)
+            tell(
+                stream.problems,
+                f"stream {stream.name!r}: samples {start} to {stop - 1} cannot be read: {e.what}",
+            )
+            self._unreadable.add(number)
             return False
         laps, keys = self._times.keys(start, t, self._times.before(number))
         passed = self._passed[np.searchsorted(self._marked, np.arange(start, stop), "right")].tolist()
@@ -155,7 +172,7 @@ class ArrayLane(StreamLane):
 
     def _read(self, start: int, stop: int) -> Floats:
         if self._ahead_at != start:  # else the reader that goes on is just there
-            self._ahead = self._stream.batches(rows=self._rows, start=start)
+            self._ahead = self._stream.batches(rows=self._rows, start=start, stop=self._end)
         self._ahead_at = -1
         block = next(self._ahead, None)
         if block is None or block.count != stop - start:

@@ -101,8 +101,8 @@ def laps_of(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> Laps:
         each.begins += [each.count] * missing
         each.low += [math.inf] * missing
         each.high += [-math.inf] * missing
-    begins = [min(t.low[lap] for t in times.values()) for lap in range(count)]
-    ends = [max(t.high[lap] for t in times.values()) for lap in range(count)]
+    begins = [min((t.low[lap] for t in times.values()), default=0.0) for lap in range(count)]
+    ends = [max((t.high[lap] for t in times.values()), default=0.0) for lap in range(count)]
     for lap in range(count):  # without any time at all
         if begins[lap] > ends[lap]:
             begins[lap] = ends[lap] = ends[lap - 1] if lap else 0.0

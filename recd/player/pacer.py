@@ -61,7 +61,8 @@ class Lateness:
         if not self.count:
             return 0.0
         at = int(np.searchsorted(np.cumsum(self._bins), share * self.count))
-        return min(_LEAST_S * 10.0 ** (at / _PER_DECADE), self.max_s)
+        bound: float = _LEAST_S * 10.0 ** (at / _PER_DECADE)
+        return min(bound, self.max_s)
 
 
 @dataclass(frozen=True)

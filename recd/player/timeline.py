@@ -33,14 +33,15 @@ class Timeline:
 
     def __init__(self, run: Run, streams: dict[str, ArrayStream | VideoStream]) -> None:
         self.run = run
-        self.streams = {name: s for name, s in streams.items() if _count(s)}
+        readable = {name: s for name, s in streams.items() if _count(s)}
+        self._laps = laps_of(run, readable)
+        self.streams = {name: s for name, s in readable.items() if self._laps.times[name].count}
         if not self.streams:
             raise OutputError(
                 f"{run.path} holds no sample of {', '.join(streams) or 'any stream'}"
                 + "".join(f"; {p}" for p in run.problems),
                 "look closer with: recd info, recd verify",
             )
-        self._laps = laps_of(run, self.streams)
         marks = run.marks
         self._lanes: list[Lane] = []
         for n, stream in enumerate(self.streams.values()):

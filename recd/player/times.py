@@ -14,7 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recd_client.errors import RecdError
+
 from ..reader import ArrayStream, VideoStream
+from ..reader.problems import tell
 from ..reader.tables import row_bytes
 from ..sinks.names import TIMESTAMP
 
@@ -64,11 +67,10 @@ class Times:
         #: By block: the key of its first sample, and the latest time of its lap before it.
         self._firsts: dict[int, float] = {}
         self._befores: dict[int, float] = {}
-        if isinstance(stream, ArrayStream) and ascending and len(self.begins) <= _FEW_LAPS + 1:
-            spans = list(zip(self.begins, self.begins[1:], strict=False))
-            self.low = [self._at(a, np.inf) if a < b else np.inf for a, b in spans]
-            self.high = [self._at(b - 1, -np.inf) if a < b else -np.inf for a, b in spans]
-        else:
+        self.low: list[float] = []
+        self.high: list[float] = []
+        few = len(self.begins) <= _FEW_LAPS + 1
+        if not (isinstance(stream, ArrayStream) and ascending and few and self._look()):
             self._scan(given=begins is not None)
 
     # --- asked by a lane ---------------------------------------------------------------------------
@@ -108,12 +110,33 @@ class Times:
             t = float(np.asarray(self.stream._rows(TIMESTAMP, index, index + 1))[0])
         return t if np.isfinite(t) else instead
 
+    def _look(self) -> bool:
+        """Times that only ascend are told by those at begins and ends; False if one of them cannot be read."""
+        spans = list(zip(self.begins, self.begins[1:], strict=False))
+        try:
+            self.low = [self._at(a, np.inf) if a < b else np.inf for a, b in spans]
+            self.high = [self._at(b - 1, -np.inf) if a < b else -np.inf for a, b in spans]
+        except RecdError:
+            return False
+        return True
+
     def _chunks(self) -> Iterator[Floats]:
+        """All times; where they cannot be read, the stream ends."""
         if isinstance(self.stream, VideoStream):
             yield self.stream.t
-        else:
-            for block in self.stream.batches(rows=_SCAN_ROWS, fields=[]):
-                yield np.asarray(block.t, np.float64)
+            return
+        found = 0
+        for rows in (_SCAN_ROWS, 1):  # up to the very last one that can be read
+            try:
+                for block in self.stream.batches(rows=rows, fields=[], start=found):
+                    found += block.count
+                    yield np.asarray(block.t, np.float64)
+                return
+            except RecdError as e:
+                reason = e.what
+        tell(self.stream.problems, f"stream {self.stream.name!r}: no times from sample {found} on: {reason}")
+        self.count = found
+        self.blocks = np.array([*self.blocks[self.blocks < found], found])
 
     def _scan(self, *, given: bool) -> None:
         """One pass over all times, of which a little is kept per block."""
@@ -137,7 +160,7 @@ class Times:
                 self._firsts[block] = float(keys[at])
             if len(t):
                 start, before = end, float(keys[-1])
-        self.begins = [*laps, self.count]
+        self.begins = [min(at, self.count) for at in [*laps, self.count]]
         self.low, self.high = low, high
 
 
@@ -171,7 +194,7 @@ def _keys(begins: list[int], start: int, t: Floats, before: float) -> tuple[list
 def _find_laps(laps: list[int], low: list[float], high: list[float], start: int, t: Floats) -> None:
     """Note where laps begin among these times, and what they reach from and to."""
     at = 0
-    for fall in [*(np.flatnonzero(np.diff(t) < 0) + 1).tolist(), len(t)]:
+    for fall in [*(np.flatnonzero(t[1:] < t[:-1]) + 1).tolist(), len(t)]:
         known = t[at:fall][np.isfinite(t[at:fall])]
         if len(known) and known[0] <= low[-1] + (high[-1] - low[-1]) / 2 and known[0] < high[-1]:
             laps.append(start + at)

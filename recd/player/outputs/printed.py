@@ -111,7 +111,5 @@ def _batch(schema: Schema, events: Sequence[Event]) -> Batch:
             values = [np.frombuffer(text.encode(), np.uint8) for text in values]
         lengths = np.array([len(v) for v in values], np.int64)
         columns[f.name] = Varying(np.concatenate(values), lengths)
-    clocks: list[Any] = [
-        np.array([getattr(e, key) for e in events]) for key in ("seq", "t", "step", "mono_ns")
-    ]
-    return Batch(schema, *clocks, columns)
+    seq, t, step, mono_ns = zip(*((e.seq, e.t, e.step, e.mono_ns) for e in events), strict=True)
+    return Batch(schema, np.array(seq), np.array(t), np.array(step), np.array(mono_ns), columns)
