@@ -111,6 +111,10 @@ class StreamLane(Lane):
             if self._load(block):
                 self._cursor += bisect_left(self._keys, (lap, key))
 
+    def cut(self) -> None:
+        """The sample before the cursor, and what is behind it, is not there."""
+        self._cursor = self._end = max(self._cursor - 1, 0)
+
     def advance(self) -> Event:
         """See :class:`Lane`."""
         index = self._cursor

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from recd_client.errors import OptionError
+from recd_client.errors import OptionError, RecdError
 
 from .event import MARK, Event
 from .pacer import Pacer, Pacing
@@ -152,7 +152,11 @@ class Playback:
             if not self._marks:
                 return None
         else:
-            _ = event.value  # a frame is decoded here, not where it is taken
+            try:
+                _ = event.value  # a frame is decoded here, not where it is taken
+            except RecdError as e:
+                self.timeline.cut(event, e.what)
+                return None
             self.given[event.name] += 1
         self.pacer.took(event.position)
         return event

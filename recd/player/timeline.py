@@ -9,7 +9,7 @@ from recd_client.errors import OutputError, RecdError
 from ..reader import ArrayStream, Run, VideoStream
 from ..reader.problems import tell
 from .event import Event
-from .lanes import ArrayLane, Key, Lane, MarkLane, VideoLane
+from .lanes import ArrayLane, Key, Lane, MarkLane, StreamLane, VideoLane
 from .laps import laps_of
 
 
@@ -104,9 +104,13 @@ class Timeline:
             lane.seek(*place)
         self._sort()
 
-    def counts(self) -> dict[str, int]:
-        """Samples by stream."""
-        return {name: len(stream) for name, stream in self.streams.items()}
+    def cut(self, event: Event, reason: str) -> None:
+        """The event that was just given has no value: its stream ends before it, and it is named."""
+        stream, lane = self.streams[event.name], self._lanes[[*self.streams].index(event.name)]
+        assert isinstance(lane, StreamLane)
+        tell(stream.problems, f"stream {event.name!r} ends before t = {event.t:.6g}: {reason}")
+        lane.cut()
+        self._sort()
 
     def _sort(self) -> None:
         self._heap = [(key, n) for n, lane in enumerate(self._lanes) if (key := lane.head()) is not None]

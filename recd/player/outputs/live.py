@@ -114,24 +114,27 @@ class LiveOutput(Output):
         if mark is not None:
             self._mark(mark)
             return True
-        stream = self._streams[event.name]
         if event.seq >= 0:
-            expected = self._next[event.name]
-            if 0 <= expected < event.seq:
-                self._lose(event.name, expected, event.seq, event.t)
+            self._lose_up_to(event.name, event.seq, event.t)
             self._next[event.name] = event.seq + 1
-        return stream.write(event.value, event.t, event.step)
+        return self._streams[event.name].write(event.value, event.t, event.step)
 
     def _mark(self, mark: Mark) -> None:
         if mark.label == MARK_DISCARD:  # what was discarded is not in the files; what is in them would be
             return
         at = RingMark(mark.label, dict(mark.fields), mark.t, mark.step, time.monotonic_ns())
         for name, stream in self._streams.items():
-            if not mark.seq or name in mark.seq:
+            if name in mark.seq:
+                self._lose_up_to(name, mark.seq[name], mark.t)
+            if name in mark.seq or not mark.seq:
                 stream.mark(at)
 
-    def _lose(self, name: str, first: int, stop: int, t: float) -> None:
-        """Tell that the samples from ``first`` to before ``stop`` are missing."""
+    def _lose_up_to(self, name: str, stop: int, t: float) -> None:
+        """Tell that the samples up to before number ``stop`` that did not come are missing."""
+        first = self._next[name]
+        if not 0 <= first < stop:
+            return
+        self._next[name] = stop
         ring = self._streams[name].ring
         assert ring is not None
         for seq in range(first, stop):
@@ -151,7 +154,7 @@ class LiveOutput(Output):
             for name, stream in self._streams.items():
                 behind = [g.last_seq + 1 for g in self._gaps[name] if g.first_seq >= self._next[name] >= 0]
                 if behind and stream.is_open:
-                    self._lose(name, self._next[name], max(behind), self._run.streams[name].t[-1])
+                    self._lose_up_to(name, max(behind), self._run.streams[name].t[-1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataLossWarning)  # it is said below
             summary = self.recorder.close()
