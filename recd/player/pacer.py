@@ -13,7 +13,7 @@ import numpy as np
 from recd_client.errors import OptionError
 
 #: Who is later than this goes on from there: what stood still is not run after.
-SLIP_S: Final = 0.1
+SLIP_S: Final = 1.0
 #: Bins of lateness: twenty per decade, from a microsecond on.
 _BINS: Final = 180
 _PER_DECADE: Final = 20

@@ -107,15 +107,20 @@ class Playback:
         self.holds = False
         #: Events given so far: samples by stream, and marks.
         self.given: dict[str, int] = dict.fromkeys(timeline.streams, 0)
+        #: The next event, which was read before it is due.
+        self._ready: Event | None = None
+        self._delay_s: float | None = delay_s
+        self._not_before = 0.0
         timeline.seek(self.start)
-        pacer.move(self.start, delay_s)
-        self._not_before = pacer.clock() + delay_s
+        pacer.move(self.start)
 
     # --- iteration -----------------------------------------------------------------------------------
     def __iter__(self) -> Iterator[Event]:
         return self
 
     def __next__(self) -> Event:
+        if self._delay_s is not None:
+            self._begin(self._delay_s)
         while True:
             with self._lock:
                 if self._ended:
@@ -127,8 +132,20 @@ class Playback:
                     if event is not None:
                         return event
                     continue
+                if self._ready is None and not self._backs:
+                    self._ready = self._read()  # so that reading it makes nobody late
+                    if self._ready is not None and wait_s != 0.0:
+                        continue
             self._looked = now
             self._waiting.wait(wait_s if wait_s is None else max(wait_s, 0.0))
+
+    def _begin(self, delay_s: float) -> None:
+        """The time begins with the first call, once the first event was read."""
+        with self._lock:
+            self._delay_s = None
+            self._ready = self._read()
+            self.pacer.move(self.start, delay_s)
+            self._not_before = self.pacer.clock() + delay_s
 
     def _until_next(self, now: float) -> float | None:
         """Seconds until something is to be done; None: nothing is, without a command."""
@@ -142,54 +159,78 @@ class Playback:
 
     def _take(self) -> Event | None:
         """What is to be given now; None: look again."""
-        event = self._stepped_back() if self._backs else self._next_event()
+        if self._backs:
+            self._step_back()
         stepping, self._steps = self._steps > 0, max(self._steps - 1, 0)
+        event, self._ready = self._ready or self._read(), None
         if event is None:
             if not stepping:
                 self._at_end()
             return None
-        if event.name == MARK:
-            if not self._marks:
-                return None
-        else:
-            try:
-                _ = event.value  # a frame is decoded here, not where it is taken
-            except RecdError as e:
-                self.timeline.cut(event, e.what)
-                return None
+        if event.name != MARK:
             self.given[event.name] += 1
         self.pacer.took(event.position)
         return event
 
+    def _read(self) -> Event | None:
+        """The next event that is to be given, with its value; None at the end."""
+        while (at := self.timeline.peek()) is not None and at <= self.stop:
+            event = self.timeline.next()
+            assert event is not None
+            if event.name == MARK and not self._marks:
+                continue
+            try:
+                _ = event.value
+            except RecdError as e:
+                self.timeline.cut(event, e.what)
+                continue
+            return event
+        return None
+
     @property
     def _next_position(self) -> float | None:
         """Where the next event to be played stands; None: there is none."""
+        if self._ready is not None:
+            return self._ready.position
         at = self.timeline.peek()
         return None if at is None or at > self.stop else at
 
-    def _next_event(self) -> Event | None:
-        return None if self._next_position is None else self.timeline.next()
-
     def _at_end(self) -> None:
-        if not self.loop:
-            if self.holds:
-                self.pause()
-            self._ended = not self.holds
+        if self.loop:
+            self._move(self.start)
             return
-        self.timeline.seek(self.start)
-        self.pacer.move(self.start)
+        if self.holds:
+            self.pause()
+        self._ended = not self.holds
+
+    def _move(self, position: float) -> None:
+        """Go on from another position."""
+        self.timeline.seek(position)
+        self._ready = None
+        self.pacer.move(position)
         self._on_rewind()
 
-    def _stepped_back(self) -> Event | None:
-        """The event before the last one that was given."""
+    def _step_back(self) -> None:
+        """Have the event before the last one follow; at the begin the first one."""
         self._backs -= 1
-        self.timeline.back()
-        self.timeline.back()
-        event = self.timeline.next()
-        if event is not None:
-            self.pacer.move(event.position)
+        for _ in range(2 if self._ready is None else 3):
+            if not self._back():
+                break
+        self._ready = self._read()
+        if self._ready is not None:
+            self.pacer.move(self._ready.position)
             self._on_rewind()
-        return event
+
+    def _back(self) -> bool:
+        """Move back over one event that is to be given; whether there is one."""
+        while self.timeline.back():
+            at = self.timeline.peek()
+            if at is not None and at < self.start:
+                self.timeline.next()
+                return False
+            if self._marks or not self.timeline.mark_is_next:
+                return True
+        return False
 
     # --- where ---------------------------------------------------------------------------------------
     @property
@@ -260,11 +301,9 @@ class Playback:
     def seek(self, position: float) -> None:
         """Go on from another position; one outside of what is played counts as its begin or end."""
         with self._lock:
-            position = min(max(position, self.start), self.stop)
-            self.timeline.seek(position)
-            self.pacer.move(position)
+            self._delay_s = None
             self._not_before = self.pacer.clock()
-            self._on_rewind()
+            self._move(min(max(position, self.start), self.stop))
         self._waiting.wake()
 
     def close(self) -> None:

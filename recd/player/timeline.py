@@ -75,6 +75,11 @@ class Timeline:
         lap, key, *_ = self._heap[0][0]
         return self._laps.position(lap, key)
 
+    @property
+    def mark_is_next(self) -> bool:
+        """Whether the event behind the cursor is a mark."""
+        return bool(self._heap) and self._heap[0][1] == len(self._lanes) - 1
+
     def next(self) -> Event | None:
         """The event behind the cursor, which moves over it; None at the end."""
         if not self._heap:

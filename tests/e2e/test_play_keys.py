@@ -94,7 +94,9 @@ class Terminal:
     def player(self) -> int:
         """Process id of the player; 0 if none runs."""
         pane = subprocess.run([*self._tmux, "display", "-p", "#{pane_pid}"], capture_output=True, text=True)
-        children = Path(f"/proc/{pane.stdout.strip()}/task/{pane.stdout.strip()}/children").read_text().split()
+        children = (
+            Path(f"/proc/{pane.stdout.strip()}/task/{pane.stdout.strip()}/children").read_text().split()
+        )
         for child in map(int, children):
             if b"recd\0play" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return child
@@ -219,7 +221,9 @@ def test_ctrl_z_gives_the_terminal_back_for_a_while(terminal: Terminal, recordin
     terminal.wait_sane()
 
 
-def test_while_it_is_recorded_there_is_no_way_back(terminal: Terminal, recording: Path, tmp_path: Path) -> None:
+def test_while_it_is_recorded_there_is_no_way_back(
+    terminal: Terminal, recording: Path, tmp_path: Path
+) -> None:
     """The line says so; the files are finished at the end."""
     terminal.play(recording, "--start-paused", "--record", "npz", "--dir", tmp_path / "again")
     terminal.until_line("paused")

@@ -10,6 +10,7 @@ from played import run_of
 from recd.player.pacer import SLIP_S, Lateness, Pacer
 from recd.player.playback import Playback
 from recd.player.timeline import Timeline
+from recd.reader import Mark
 from recd_client.errors import OptionError
 
 
@@ -72,6 +73,16 @@ def test_rate_0_waits_for_nothing() -> None:
     assert len(list(player)) == 10
     assert time.now_s == 1000.0
     assert player.pacing.events == 0
+
+
+def test_time_begins_with_the_first_event_that_is_asked_for() -> None:
+    """What happens between making a playback and iterating makes nothing late."""
+    time = FakeTime()
+    player = playback(time)
+    time.now_s += 50.0
+    assert next(player).t == 0
+    assert time.now_s == 1050.0
+    assert player.pacing.late_max_s == 0.0
 
 
 def test_a_delay_comes_before_the_first_event_only() -> None:
@@ -170,6 +181,38 @@ def test_after_seeking_the_next_event_is_as_far_away_as_it_stands(to: float, exp
     before_s = time.now_s
     assert next(player).t == expected
     assert time.now_s - before_s == pytest.approx(expected - min(max(to, 0), 9))
+
+
+def test_steps_pass_over_marks_that_nobody_wants() -> None:
+    """Each step gives a sample, both ways."""
+    time = FakeTime()
+    marks = [Mark("m", {}, 0.5 + n, -1, seq={"a": n + 1}, mono_ns=n) for n in range(3)]
+    run = run_of({"a": [0.0, 1.0, 2.0, 3.0]}, marks)
+    player = Playback(Timeline(run, dict(run.streams)), Pacer(1, time), waiting=time, marks=False)
+    commands = (
+        player.step,
+        player.step,
+        player.step,
+        player.back,
+        player.step,
+        player.back,
+        player.back,
+        player.back,
+    )
+    came = []
+    for command in commands:
+        command()
+        came.append(next(player).t)
+    assert came == [0, 1, 2, 1, 2, 1, 0, 0]
+
+
+def test_no_step_back_leaves_what_is_played() -> None:
+    """A start in the middle is the begin."""
+    player = playback(FakeTime(), start=4.0)
+    assert next(player).t == 4
+    for expected in (4, 4):
+        player.back()
+        assert next(player).t == expected
 
 
 def test_a_loop_begins_anew_at_once() -> None:
