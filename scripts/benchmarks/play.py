@@ -60,9 +60,9 @@ def _pace(directory: Path, length_s: int) -> Table:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     took_s = time.monotonic() - began_s
     table.notes.append(
-        f"A recording of {length_s} s. An event's time is that of the first one plus its distance in the recording; "
-        f"the clock is read when the loop has the event. `recd play --to live` took {took_s:.1f} s, from its start to its "
-        f"end, and says: {done.stderr.strip().splitlines()[-1]}."
+        f"A recording of {length_s} s. An event's time: that of the first one plus its distance in the recording; the "
+        f"clock is read when the loop has the event. `recd play --to live` took {took_s:.1f} s, from its start "
+        f"to its end, and says: {done.stderr.strip().splitlines()[-1]}."
     )
     return table
 

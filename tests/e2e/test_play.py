@@ -19,7 +19,8 @@ import pytest
 
 import recd
 from recd.player import MARK
-from recd_client import CSVFile, HDF5File, NPZFile, Ragged, Recorder, VideoFile
+from recd.player.outputs.sinks import read_sinks
+from recd_client import CSVFile, HDF5File, NPZFile, NullSink, Ragged, Recorder, VideoFile
 from recordings import (
     PATIENCE_S,
     csv_numbers,
@@ -54,37 +55,34 @@ def recording(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Two episodes of numbers, text, contacts and pictures, with marks and a gap in the numbers."""
     directory = tmp_path_factory.mktemp("walk")
     like = {"qpos": np.zeros(3, np.float32), "phase": "", "contacts": Ragged((2,)), "n": np.int16(0)}
-    with (
-        pytest.warns(UserWarning, match="lost"),
-        Recorder("walk", dir=directory, dt=0.01, metadata={"seed": 7}) as rec,
-    ):
-        state = rec.stream(
-            "state", NPZFile("state.npz"), like=like, units={"qpos": "rad"}, buffer_bytes="16KiB"
-        )
-        reward = rec.stream("reward", CSVFile("reward.csv"), HDF5File("reward.h5"))
-        front = rec.stream("front", VideoFile("front.mp4", fps=50), hz=50)
-        for episode in range(2):
-            for i in range(60):
-                t = i * 0.01
-                contacts = np.full((i % 4, 2), t)
-                sample = {
-                    "qpos": np.sin(t + np.arange(3)).astype(np.float32),
-                    "phase": f"p{i % 3}",
-                    "contacts": contacts,
-                    "n": i,
-                }
-                state.write(sample, t=t, step=i)
-                reward.write(-t, t=t, step=i)
-                front.write(numbered(i // 2), t=t, step=i)
-                if i == 30:
-                    rec.mark("half", episode=episode)
-            if episode == 0:
-                with stopped(worker_of(rec)):
-                    while state.write(sample, t=0.6, step=60):
-                        continue
-                    assert not state.write(sample, t=0.61, step=61)
-                rec.flush()
-                rec.reset()
+    rec = Recorder("walk", dir=directory, dt=0.01, metadata={"seed": 7})
+    state = rec.stream("state", NPZFile("state.npz"), like=like, units={"qpos": "rad"}, buffer_bytes="16KiB")
+    reward = rec.stream("reward", CSVFile("reward.csv"), HDF5File("reward.h5"))
+    front = rec.stream("front", VideoFile("front.mp4", fps=50), hz=50)
+    for episode in range(2):
+        for i in range(60):
+            t = i * 0.01
+            contacts = np.full((i % 4, 2), t)
+            sample = {
+                "qpos": np.sin(t + np.arange(3)).astype(np.float32),
+                "phase": f"p{i % 3}",
+                "contacts": contacts,
+                "n": i,
+            }
+            state.write(sample, t=t, step=i)
+            reward.write(-t, t=t, step=i)
+            front.write(numbered(i // 2), t=t, step=i)
+            if i == 30:
+                rec.mark("half", episode=episode)
+        if episode == 0:
+            with stopped(worker_of(rec)):
+                while state.write(sample, t=0.6, step=60):
+                    continue
+                assert not state.write(sample, t=0.61, step=61)
+            rec.flush()
+            rec.reset()
+    with pytest.warns(UserWarning, match="lost"):
+        rec.close()
     return directory
 
 
@@ -225,6 +223,18 @@ def test_a_file_says_what_is_recorded_of_each_stream(recording: Path, tmp_path: 
         assert file["qpos"].attrs["units"] == "rad"
     rows = [row for name in files["reward"] for row in read_csv(tmp_path / "again" / name)[1]]
     assert rows == read_csv(recording / "reward.csv")[1]
+
+
+def test_the_file_of_sinks_in_the_guide_is_one(recording: Path, tmp_path: Path) -> None:
+    """What docs/playing.md shows is understood, for the streams that it names."""
+    text = (Path(__file__).parents[2] / "docs" / "playing.md").read_text()
+    (tmp_path / "sinks.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    sinks = read_sinks(tmp_path / "sinks.toml", recd.open(recording).streams)
+    assert sinks == {
+        "state": (HDF5File("state.h5"), CSVFile("state.csv", save_on_reset=True)),
+        "front": (VideoFile("front.mp4", fps=50, crf=18),),
+        "reward": (NullSink(),),
+    }
 
 
 def test_a_live_replay_is_a_session_like_any_other(recording: Path, shared_runtime: Path) -> None:
