@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -134,7 +135,9 @@ def _play(playback: Playback, console: Console, output: Output, *, hold: bool) -
                 if not output.take(event):
                     break
     except BrokenPipeError:  # how a reader of stdout leaves
-        sys.stderr.close()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
     except BaseException:
         output.abandon()
         raise

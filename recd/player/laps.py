@@ -73,7 +73,7 @@ class Laps:
     def lap_of(self, mark: Mark, before: int) -> int:
         """The lap that a mark stands in, of which the mark before it stood in ``before``."""
         if self.resets:
-            return bisect_left(self.resets, mark.mono_ns)
+            return min(bisect_left(self.resets, mark.mono_ns), len(self.begins) - 1)
         behind = ((times, mark_index(times, mark)) for times in self.times.values())
         laps = [times.lap_of(index) for times, index in behind if index is not None]
         return min(laps, default=before)

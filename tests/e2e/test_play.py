@@ -124,6 +124,20 @@ def test_one_stream_is_printed_as_its_csv(recording: Path) -> None:
     assert "played 120 samples of 1 stream" in done.stderr
 
 
+def test_a_reader_of_stdout_may_leave(recording: Path) -> None:
+    """No traceback, and success: it has seen what it wanted."""
+    command = [sys.executable, "-m", "recd", "play", str(recording), "--rate", "50", "--loop"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as player:
+        assert player.stdout is not None
+        assert player.stderr is not None
+        assert player.stdout.readline().startswith('{"stream":')
+        player.stdout.close()
+        errors = player.stderr.read()
+        assert player.wait(PATIENCE_S) == 0, errors
+    assert errors.startswith("played ")
+
+
 def test_several_streams_are_printed_as_objects(recording: Path) -> None:
     """One per line, with the stream's name; of a picture its size; marks as events."""
     lines = [json.loads(line) for line in recd_play(recording, "--rate", "0").stdout.splitlines()]

@@ -33,6 +33,8 @@ from .sinks import AnyStream, Sinks
 
 #: Metadata that no recorder takes any more is left out of a replay's.
 _MOST_METADATA_BYTES = 200 << 10
+#: Of samples that vary in size nobody knows the largest; a quarter of the ring is room for it.
+_VARYING_RING_BYTES = 32 << 20
 
 
 class LiveOutput(Output):
@@ -101,8 +103,9 @@ class LiveOutput(Output):
     def _add(self, name: str, stream: AnyStream, first: int) -> None:
         # The rate is told, but thins out no more: it was kept to when this was recorded.
         settings = StreamSettings(
-            self._sinks[name], stream.hz, "block", units=dict(stream.units) or None, gated=False
-        )
+            self._sinks[name], stream.hz, "block", units=_units(stream), gated=False,
+            buffer_bytes=None if stream.schema.fixed_size else _VARYING_RING_BYTES,
+        )  # fmt: skip
         self._streams[name] = self.recorder._add_stream(self._names[name], settings, _example(stream))
         self._gaps[name] = [g for g in stream.gaps if g.count]
         self._next[name] = first
@@ -199,6 +202,11 @@ def names_of(streams: Mapping[str, Any]) -> dict[str, str]:
             f"streams {', '.join(names)}: two of them become {plain('')!r} alike", "choose one of them"
         )
     return names
+
+
+def _units(stream: AnyStream) -> dict[str, str] | None:
+    names = {f.name for f in stream.schema.fields} if not isinstance(stream, VideoStream) else {"data"}
+    return {name: unit for name, unit in stream.units.items() if name in names} or None
 
 
 def _example(stream: AnyStream) -> Any:
