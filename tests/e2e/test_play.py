@@ -420,6 +420,7 @@ def test_a_recording_that_was_killed_is_played_from_its_log(runtime: Path, tmp_p
         assert sim.stdout.readline() == "ready\n"
         assert [e.value["n"] for e in recd.play(tmp_path, rate=0)] == list(range(50))
         sim.kill()
+    wait_until(lambda: (tmp_path / "manifest.json").exists() and not (tmp_path / ".recd").exists())
 
 
 def test_a_function_that_raises_ends_the_playback_with_its_error(recording: Path, tmp_path: Path) -> None:
