@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from recd_client.errors import RecdError
-
-from ..reader import ArrayStream, Episode, Mark, Run, VideoStream
+from ..reader import ArrayStream, Mark, Run, VideoStream
 from ..reader.episodes import is_whole
 from .times import Times
 
@@ -90,7 +88,7 @@ def mark_index(times: Times, mark: Mark) -> int | None:
 def laps_of(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> Laps:
     """The laps of some streams of a recording: its episodes, or, where it has no resets, where time begins anew."""
     told: dict[str, Any] = run.manifest.get("streams", {})
-    episodes = _episodes(run, streams)
+    episodes = run.episodes()
     if len(episodes) > 1:
         cuts = {name: [*(e.ranges[name].start for e in episodes), len(s)] for name, s in streams.items()}
         resets = [e.opened_by.mono_ns for e in episodes[1:] if e.opened_by is not None]
@@ -109,14 +107,6 @@ def laps_of(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> Laps:
         if begins[lap] > ends[lap]:
             begins[lap] = ends[lap] = ends[lap - 1] if lap else 0.0
     return Laps(times, begins, ends, sorted(resets), run.dt or 0.0)
-
-
-def _episodes(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> list[Episode]:
-    try:
-        return run.episodes()
-    except RecdError:  # another stream cannot be read: it is told by who opened the recording
-        readable = [data for data in run._data.streams if data.name in streams]
-        return Run(replace(run._data, streams=readable)).episodes()
 
 
 def ends_lap(laps: Laps, mark: Mark) -> bool:

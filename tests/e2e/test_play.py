@@ -366,6 +366,19 @@ def test_a_wrong_argument_is_an_error(
     assert done.stdout == ""
 
 
+def test_a_window_without_a_display_is_an_error(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what else there is to look with."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "no display here" in recd_play(recording, "--to", "window", code=2).stderr
+
+
+def test_a_path_without_a_recording_is_an_error(tmp_path: Path) -> None:
+    """Nothing there, and nothing in it."""
+    for path in (tmp_path / "none", tmp_path):
+        assert "\n  -> " in recd_play(path, code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from played import run_of
+from played import MemoryTable, run_of
 from recd.player import MARK, play, times
 from recd.player.timeline import Timeline
 from recd.reader import Mark, Run
@@ -138,6 +138,19 @@ def test_the_cursor_goes_anywhere(streams: dict[str, list[float]], moves: list[A
             timeline.seek(move[1])
             at = sum(position < move[1] for _, _, position in events)
         assert timeline.peek() == (events[at][2] if at < len(events) else None)
+
+
+def test_no_more_than_a_block_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the recording, and wherever in it one goes."""
+    monkeypatch.setattr(MemoryTable, "most_rows", 0)
+    timeline = Timeline(run := run_of({"a": range(1000), "b": [0.5, 0.25, 999.0]}), dict(run.streams))
+    while timeline.next():
+        continue
+    while timeline.back():
+        continue
+    timeline.seek(500.0)
+    assert timeline.peek() == 500.0
+    assert MemoryTable.most_rows <= max(times.BLOCK_ROWS, times._SCAN_ROWS)
 
 
 # --- laps ---------------------------------------------------------------------------------------------
