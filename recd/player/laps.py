@@ -61,12 +61,13 @@ class Laps:
         return min(max(key, self.begins[lap]), self.ends[lap]) + self.shifts[lap]
 
     def place(self, position: float) -> tuple[int, float]:
-        """Lap and key of a position: everything from there on stands at or behind it."""
+        """Lap and key of a position, less what may be rounded: what stands there or behind is from them on."""
         last = len(self.begins) - 1
         lap = bisect_left(range(last), position, key=lambda n: self.ends[n] + self.shifts[n])
         if lap == last and position > self.end:
             return last + 1, -math.inf
-        return lap, position - self.shifts[lap]
+        rounding = 2 * math.ulp(max(abs(position), abs(self.shifts[lap])))
+        return lap, position - self.shifts[lap] - rounding
 
     def lap_of(self, mark: Mark, before: int) -> int:
         """The lap that a mark stands in, of which the mark before it stood in ``before``."""
@@ -75,6 +76,21 @@ class Laps:
         behind = ((times, mark_index(times, mark)) for times in self.times.values())
         laps = [times.lap_of(index) for times, index in behind if index is not None]
         return min(laps, default=before)
+
+    def key_of(self, mark: Mark, lap: int) -> float:
+        """The key of a mark: its time, but not before the samples that it stands behind, nor behind those to come."""
+        if ends_lap(self, mark):
+            return math.inf
+        low, high = self.begins[lap], math.inf
+        for times in self.times.values():
+            index = mark_index(times, mark)
+            if index is None:
+                continue
+            if index > 0 and times.lap_of(index - 1) == lap:
+                low = max(low, times.at(index - 1, low))
+            if index < times.count and times.lap_of(index) == lap:
+                high = min(high, times.at(index, high))
+        return max(low, min(mark.t if math.isfinite(mark.t) else low, high))
 
 
 def mark_index(times: Times, mark: Mark) -> int | None:

@@ -153,6 +153,21 @@ def test_no_more_than_a_block_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch)
     assert MemoryTable.most_rows <= max(times.BLOCK_ROWS, times._SCAN_ROWS)
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=5), st.sampled_from([0.01, 0.002, 1 / 30]))
+def test_each_event_is_found_by_its_position(lengths: list[int], dt: float) -> None:
+    """Whatever is rounded where episodes follow one another."""
+    run = run_of({"a": [i * dt for n in lengths for i in range(n)]})
+    timeline = Timeline(run, dict(run.streams))
+    events = list(play(run, 0))
+    for event in events:
+        timeline.seek(event.position)
+        found = timeline.next()
+        assert found is not None
+        assert found.position == event.position
+        assert int(found.value) == min(int(e.value) for e in events if e.position == event.position)
+
+
 # --- laps ---------------------------------------------------------------------------------------------
 
 
