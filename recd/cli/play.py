@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "--format",
     "form",
     type=click.Choice(["csv", "json", "table"]),
-    help="terminal: print each sample. Default in a pipe: csv of one stream, else json.",
+    help="terminal: print each sample. In a pipe by default: csv of one stream of numbers, else json.",
 )
 @click.option("--record", metavar="FORMATS", help="live: record into csv,npz,hdf5,mp4.")
 @click.option("--sinks", metavar="FILE", help="live: record as this TOML file says, stream by stream.")
@@ -184,7 +184,9 @@ def _output(run: Run, streams: Any, options: dict[str, Any]) -> Output:
     if target == "terminal":
         if options["form"] is None and sys.stdout.isatty():
             return ShownOutput()
-        return PrintedOutput(options["form"] or ("csv" if len(streams) == 1 else "json"), streams)
+        numbers = [s for s in streams.values() if s.kind == "array"]
+        alone = len(streams) == len(numbers) == 1
+        return PrintedOutput(options["form"] or ("csv" if alone else "json"), streams)
     if ":" in target:
         return FunctionOutput(target)
     return _live_output(run, streams, options, target)

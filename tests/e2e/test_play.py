@@ -149,6 +149,12 @@ def test_several_streams_are_printed_as_objects(recording: Path) -> None:
     assert [x["label"] for x in lines if x.get("event") == "mark"] == ["half", "recd.reset", "half"]
 
 
+def test_a_film_alone_is_played(recording: Path) -> None:
+    """In a pipe its frames are objects."""
+    lines = recd_play(recording / "front.mp4", "--rate", "0", "--streams", "front").stdout.splitlines()
+    assert sum('"height":48' in line for line in lines) == 60
+
+
 def test_a_stretch_is_played_alone(recording: Path) -> None:
     """Offset, duration and end are seconds of the recording; behind the reset they go on."""
 
