@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recd_client.errors import IncompleteRecordingWarning, OptionError
+from recd_client.errors import DataLossWarning, IncompleteRecordingWarning, OptionError
 
 from ._common import clean, count
 
@@ -72,7 +72,8 @@ def command(path: Path, **options: Any) -> int:
     from ..player.timeline import Timeline
 
     with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore", IncompleteRecordingWarning)  # told below
+        for kind in (IncompleteRecordingWarning, DataLossWarning):  # told below
+            warnings.simplefilter("ignore", kind)
         run = stack.enter_context(reader.open(path))
         names = _split(options["streams"])
         streams = chosen(run, names, options["regex"], options["exclude"])

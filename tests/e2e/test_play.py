@@ -229,6 +229,21 @@ def test_a_replay_is_recorded_again_value_for_value(recording: Path, tmp_path: P
     assert [frames[0][k] for k in ("seq", "t", "step")] == [frames[1][k] for k in ("seq", "t", "step")]
 
 
+def test_what_was_discarded_is_no_loss(shared_runtime: Path, tmp_path: Path) -> None:
+    """Neither are its samples recorded again, nor is what it left."""
+    with Recorder("tries", dir=tmp_path / "first", dt=0.1) as rec:
+        state = rec.stream("state", NPZFile("state.npz"), like=0)
+        for i in range(30):
+            state.write(i)
+            if i in (9, 19):
+                (rec.discard if i == 9 else rec.reset)()
+    recd_play(tmp_path / "first", "--rate", "0", "--record", "npz", "--dir", tmp_path / "again")
+    assert npz(tmp_path / "again" / "state.npz")["data"].tolist() == list(range(10, 30))
+    manifest = proved(tmp_path / "again")
+    assert manifest["streams"]["state"]["lost"] == {}
+    assert [mark["label"] for mark in manifest["marks"]] == ["recd.reset"]
+
+
 def test_a_file_says_what_is_recorded_of_each_stream(recording: Path, tmp_path: Path) -> None:
     """TOML: a table per stream, a kind of sink with its file, or with its options."""
     (tmp_path / "sinks.toml").write_text(
@@ -269,6 +284,7 @@ def test_a_live_replay_is_a_session_like_any_other(recording: Path, shared_runti
         subprocess.run(stop, check=True, capture_output=True, timeout=PATIENCE_S)
         _, errors = player.communicate(timeout=PATIENCE_S)
         assert player.returncode == 0, errors
+        assert errors.startswith("the session was stopped from outside")
         assert not Path(session["directory"]).exists()
     finally:
         player.kill()
