@@ -144,7 +144,7 @@ def _play(playback: Playback, console: Console, output: Output, *, hold: bool) -
         raise
     finally:
         signal.signal(signal.SIGINT, before)
-    return interrupted, begun_whole and playback.timeline.peek() is None
+    return interrupted, begun_whole and playback.at_end
 
 
 def _split(names: str | None) -> list[str] | None:
