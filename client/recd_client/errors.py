@@ -180,6 +180,20 @@ class LogDamagedError(RecdError):
     code = "log_damaged"
 
 
+class NoSuchNameError(RecdError, KeyError):
+    """A recording has no stream, or a stream no field, of that name."""
+
+    code = "no_such_name"
+
+    __str__ = Exception.__str__  # a KeyError would show it in quotes
+
+
+class OutOfRangeError(RecdError, IndexError):
+    """An index lies outside of what was recorded."""
+
+    code = "out_of_range"
+
+
 class FlushTimeout(RecdError, TimeoutError):
     """``flush`` did not finish in time; the daemon goes on with it."""
 
@@ -194,6 +208,10 @@ class UnsupportedPlatformError(RecdError, OSError):
 
 class DataLossWarning(UserWarning):
     """Samples were lost; the counts by cause are in the message, the gaps in the manifest."""
+
+
+class IncompleteRecordingWarning(UserWarning):
+    """Something of a recording that is being read is missing or damaged; what can be read is read."""
 
 
 def _tree(root: type[RecdError]) -> dict[str, type[RecdError]]:

@@ -1,0 +1,207 @@
+"""Frames out of a video file, through ffmpeg: one after the other, or a single one from its keyframe on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recd_client.errors import OutputError
+
+from ..video import ffmpeg
+
+#: Colours as a careful player shows them; for what is RGB in the file, each bit.
+_EXACT: Final = "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format={}"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One video file, and how its frames lie.
+
+    Parameters
+    ----------
+    path : Path
+    width, height : int, pixels
+        In the file, padding included.
+    fps : Fraction
+        Frame ``i`` is shown at ``i / fps``.
+    frames : int
+    pixel_format, codec : str
+        As ffmpeg names them.
+    right, bottom : int, pixels
+        Padding.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    pixel_format: str
+    codec: str
+    right: int = 0
+    bottom: int = 0
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether a frame has one value per pixel."""
+        return self.pixel_format.startswith("gray")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a decoded frame."""
+        deep = self.is_gray and re.search(r"gray(9|1\d)", self.pixel_format)
+        return np.dtype("<u2" if deep else "u1")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a decoded frame, without padding."""
+        shape = (self.height - self.bottom, self.width - self.right)
+        return shape if self.is_gray else (*shape, 3)
+
+    @property
+    def raw_format(self) -> str:
+        """What ffmpeg is asked for."""
+        return ("gray16le" if self.dtype.itemsize == 2 else "gray") if self.is_gray else "rgb24"
+
+
+class Decoder:
+    """Decodes frames of a film in order, from ``start`` on, as quickly as they are taken.
+
+    Parameters
+    ----------
+    film : Film
+    start : int
+        Number of the first frame. It is decoded from the keyframe before it on.
+    count : int, optional
+        Decode so many frames; default: up to the end.
+    """
+
+    def __init__(self, film: Film, start: int = 0, count: int | None = None) -> None:
+        self._film = film
+        self.next = start
+        self._width = 1 if film.is_gray else 3
+        self._bytes = film.height * film.width * self._width * film.dtype.itemsize
+        # Half a frame early: the first frame that is not before that is the one.
+        seek = () if start == 0 else ("-ss", f"{float((start - Fraction(1, 2)) / film.fps):.9f}")
+        several = () if count is None else ("-frames:v", str(count))
+        self._process = subprocess.Popen(
+            [
+                *(ffmpeg.executable(), *ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, *seek, "-i", ffmpeg.url(film.path)),
+                *("-map", "0:v:0", "-vf", _EXACT.format(film.raw_format), "-fps_mode", "passthrough", *several),
+                *("-f", "rawvideo", "pipe:1"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd="/",
+            env=ffmpeg.environment(),
+            start_new_session=True,
+        )  # fmt: skip
+        self._finalizer = weakref.finalize(self, _end, self._process)
+
+    def read(self) -> NDArray[Any] | None:
+        """The next frame, in memory of its own; None behind the last one that decodes."""
+        film = self._film
+        frame = np.empty((film.height, film.width, *(() if film.is_gray else (3,))), film.dtype)
+        assert self._process.stdout is not None
+        if not _fill(self._process.stdout, memoryview(frame).cast("B")):
+            return None
+        self.next += 1
+        height, width = film.shape[:2]
+        return frame if not film.right and not film.bottom else np.ascontiguousarray(frame[:height, :width])
+
+    def skip(self, count: int) -> bool:
+        """Pass over some frames; whether they were there."""
+        return all(self.read() is not None for _ in range(count))
+
+    @property
+    def reason(self) -> str:
+        """What ffmpeg said at its end."""
+        assert self._process.stderr is not None
+        with suppress(OSError, ValueError):
+            return self._process.stderr.read().decode("utf-8", "replace").strip()
+        return ""
+
+    def close(self) -> None:
+        """End ffmpeg."""
+        self._finalizer()
+
+
+def _fill(pipe: IO[bytes], view: memoryview) -> bool:
+    """Read until ``view`` is full; whether it is."""
+    got = 0
+    while got < len(view):
+        n = pipe.readinto(view[got:])  # type: ignore[attr-defined]
+        if not n:
+            return False
+        got += n
+    return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
+
+
+def frames(film: Film, start: int, stop: int) -> Iterator[NDArray[Any]]:
+    """The frames from ``start`` to ``stop``, by one ffmpeg.
+
+    Raises
+    ------
+    OutputError
+        One of them does not decode.
+    """
+    if start >= stop:
+        return
+    decoder = Decoder(film, start, stop - start)
+    try:
+        for number in range(start, stop):
+            frame = decoder.read()
+            if frame is None:
+                raise undecoded(film, number, decoder.reason)
+            yield frame
+    finally:
+        decoder.close()
+
+
+def undecoded(film: Film, number: int, reason: str) -> OutputError:
+    """The error about a frame that is not there."""
+    return OutputError(
+        f"{film.path}: frame {number} of {film.frames} does not decode" + (f": {reason}" if reason else ""),
+        "look closer with: recd verify",
+    )
+
+
+def film_of(path: Path, video: dict[str, Any], frames: int | None) -> Film:
+    """The film that a manifest describes; what it does not tell, the file does.
+
+    Raises
+    ------
+    OutputError
+        The file is no video.
+    """
+    keys = ("codec", "pixel_format", "width", "height", "fps_fraction")
+    if frames is None or any(video.get(key) is None for key in keys):
+        from ..video.files import describe
+
+        info = describe(path)
+        return Film(path, info.width, info.height, info.fps, info.frames, info.pixel_format, info.codec)
+    padding = video.get("padding") or {}
+    return Film(
+        path, int(video["width"]), int(video["height"]), Fraction(video["fps_fraction"]), frames,
+        str(video["pixel_format"]), str(video["codec"]), int(padding.get("right", 0)), int(padding.get("bottom", 0)),
+    )  # fmt: skip
