@@ -225,6 +225,21 @@ class Stream(ABC):
         times = self.t[start:stop]
         return times if self._untimed is None else times[~np.isnan(times)]
 
+    def index_of_seq(self, seq: int) -> int:
+        """Index of the first sample whose number is ``seq`` or above; their count if there is none.
+
+        Raises
+        ------
+        OptionError
+            It is not known which numbers the samples have.
+        """
+        if "seq" not in self.known:
+            raise OptionError(
+                f"stream {self.name!r}: nobody knows the numbers of its samples",
+                "find them by their times: index_at",
+            )
+        return int(np.searchsorted(self.seq, seq))
+
     def _index(self, i: Any) -> int:
         """A sample's index from 0 on."""
         n = len(self)
