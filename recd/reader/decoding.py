@@ -115,7 +115,7 @@ class Decoder:
         film = self._film
         frame = np.empty((film.height, film.width, *(() if film.is_gray else (3,))), film.dtype)
         assert self._process.stdout is not None
-        if not _fill(self._process.stdout, memoryview(frame).cast("B")):
+        if not _fill(self._process.stdout, frame.data.cast("B")):
             return None
         self.next += 1
         height, width = film.shape[:2]

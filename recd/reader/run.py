@@ -53,7 +53,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """``complete``, ``client died``, ``failed``; ``live``, ``unfinished``; ``unknown`` of files without a manifest."""
+        """``complete``, ``client died``, ``failed``, ``live``, ``unfinished``; ``unknown`` without a manifest."""
         return self._data.state
 
     @property
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """What is missing or contradicts the manifest, as far as it was met: files are looked into when they are used."""
+        """What is missing or contradicts the manifest, as far as it was met: files are opened when they are used."""
         streams = self.__dict__.get("streams", {})
         met = [p for stream in streams.values() for p in stream.problems if p not in self._problems]
         return [*self._problems, *met]

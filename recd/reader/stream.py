@@ -51,7 +51,7 @@ class Stream(ABC):
 
     @property
     def state(self) -> str:
-        """``complete``, ``truncated``, ``damaged``, ``failed``; ``live``, ``unfinished``; ``unknown`` of a lone file."""
+        """``complete``, ``truncated``, ``damaged``, ``failed``, ``live``, ``unfinished``; ``unknown`` of lone files."""
         return self._data.state
 
     @property
@@ -219,7 +219,7 @@ class Stream(ABC):
         at = int(np.searchsorted(self._backward, start, "right"))
         if at < len(self._backward) and self._backward[at] < stop:
             raise OptionError(
-                f"stream {self.name!r}: time goes back at sample {self._backward[at]}, so that a time alone is not enough",
+                f"stream {self.name!r}: time goes back at sample {self._backward[at]}: a time is not enough",
                 "ask within an episode: run.episodes()[k].at(t)",
             )
         times = self.t[start:stop]
@@ -256,7 +256,7 @@ class Stream(ABC):
     ) -> Mapping[str, Any] | NDArray[Any] | None:
         """The sample that holds at a time, see :meth:`index_at`; None if there is none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  - not every stream holds a file open
         """Let go of its files; what is asked for afterwards opens them again."""
 
     def __repr__(self) -> str:

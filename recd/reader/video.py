@@ -157,7 +157,7 @@ class VideoStream(Stream):
 
     @property
     def scale(self) -> dict[str, Any] | None:
-        """``low``, ``high``, ``levels``, ``step`` of values that were scaled: ``low + step * frame`` gives them back."""
+        """``low``, ``high``, ``levels``, ``step`` of scaled values: ``low + step * frame`` gives them back."""
         return self._films[0][0].video.get("scale") if self._films else None
 
     # --- the timeline ------------------------------------------------------------------------------
