@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -334,11 +334,12 @@ def resets(events: list[dict[str, Any]]) -> list[int]:
 
 
 def marks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every mark that the events tell, in order."""
+    """Every mark that the events tell, in order; ``seq`` is the number of the sample that follows it."""
     return [
         {
             "label": e["data"]["label"],
             "fields": e["data"]["fields"],
+            "seq": e["seq"],
             "t": e["t"],
             "step": e["step"],
             "mono_ns": e["mono_ns"],
@@ -346,3 +347,17 @@ def marks(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for e in events
         if e["kind"] == "mark"
     ]
+
+
+def merged_marks(streams: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The marks of a recording from those of its streams, each once: ``seq`` by the stream that it stands in.
+
+    The same mark stands in every ring; streams that began later have fewer.
+    """
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for stream, told in streams.items():
+        for mark in told:
+            one = merged.setdefault((mark["mono_ns"], mark["label"]), {**mark, "seq": {}})
+            if "seq" in mark:  # not in what an older recd wrote
+                one["seq"][stream] = mark["seq"]
+    return sorted(merged.values(), key=lambda m: m["mono_ns"])

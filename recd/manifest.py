@@ -189,13 +189,11 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     spec = store.spec
     streams: dict[str, Any] = {}
     finished = True
-    marks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    marks: dict[str, list[dict[str, Any]]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
         finished &= bool(result.pop("finished", False))
-        for mark in result.pop("marks", []):
-            # The same mark stands in every ring; streams that began later have fewer.
-            marks.setdefault((mark["mono_ns"], mark["label"]), mark)
+        marks[stream["stream"]] = result.pop("marks", [])
         for file in (*result.get("files", []), *result.get("sinks", [])):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
@@ -226,7 +224,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
             "end_wall_ns": time.time_ns(),
             "end_mono_ns": time.monotonic_ns(),
         },
-        "marks": sorted(marks.values(), key=lambda m: m["mono_ns"]),
+        "marks": journal.merged_marks(marks),
         "streams": streams,
     }
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first

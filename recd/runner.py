@@ -259,6 +259,8 @@ class Runner(ABC):
                 "kind": self.options.kind,
                 "part": p.number,
                 "samples": p.samples,
+                "first_seq": p.first_seq,
+                "next_seq": p.next_seq,
                 "bytes": p.bytes,
                 "sha256": p.sha256,
                 **p.details,

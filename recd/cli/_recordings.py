@@ -144,6 +144,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
     OutputError
         What is kept of it cannot be read.
     """
+    from ..journal import merged_marks
     from ..registry import MAIN_GROUP
     from ..session import SessionStore
 
@@ -151,6 +152,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
         store = SessionStore(directory, session)
         live = lock_holder(store.path / f"{MAIN_GROUP}.lock") is not None
         streams = [_logged(store.stream_path(spec["stream"]), spec) for spec in store.streams()]
+        marks = merged_marks({stream["name"]: told for stream, told in streams})
     except (OSError, KeyError, TypeError, ValueError) as e:
         raise OutputError(
             f"{directory / HIDDEN / session} cannot be read: {e}", "finish what can be finished: recd start"
@@ -162,7 +164,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
         "complete": False,
         "recording": {"session": session, "name": str(store.spec.get("name", "?"))},
         "streams": [stream for stream, _ in streams],
-        "marks": streams[0][1] if streams else [],  # every stream has the same ones
+        "marks": marks,
     }
 
 

@@ -10,3 +10,7 @@ clips           a stretch of a film, copied wherever that is possible
 targets/        one file per format
 ==============  ==========================================================================
 """
+
+from .converting import Converted, convert
+
+__all__ = ["Converted", "convert"]

@@ -108,6 +108,8 @@ class EpisodeData:
         By stream, which of its samples the rows are.
     fps : float or None, 1/s
         Rows lie ``1 / fps`` apart; None where they have no constant rate.
+    t0 : float, s
+        Stream time of the first row.
     seed : int or None
     success : bool or None
     task : str
@@ -126,6 +128,7 @@ class EpisodeData:
     t: Floats
     placed: Mapping[str, Placed]
     fps: float | None = None
+    t0: float = 0.0
     seed: int | None = None
     success: bool | None = None
     task: str = ""

@@ -1,30 +1,37 @@
-"""A stream of a run, and which of its samples are wanted: what a stream target writes."""
+"""What a stream target writes: the wanted samples of a stream, or rows in which several streams were put together."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from recd_client.schema import Schema
+from recd_client.schema import FIXED, STRING, Schema
+from recd_client.schema import Field as SchemaField
 
-    from ..reader import ArrayStream, Block, Run, VideoStream
+from ..reader import ArrayStream, Block, Run, VideoStream
+from .features import IMAGE, TEXT
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+
+_ROWS: Final = 4096
 
 
 @dataclass(frozen=True)
 class Span:
-    """Some samples of a stream that lie one behind the other.
+    """Some samples that lie one behind the other.
 
     Parameters
     ----------
     start, stop : int
         Indices of samples.
     episode : int or None
-        The episode that they belong to; None where the recording has no more than one.
+        The episode that they belong to; None where there is no more than one.
     """
 
     start: int
@@ -35,9 +42,55 @@ class Span:
         return self.stop - self.start
 
 
+class Samples(ABC):
+    """Samples of one look, in order."""
+
+    run: Run
+    spans: Sequence[Span]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What files of it are called."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """``array`` or ``video``."""
+
+    @property
+    @abstractmethod
+    def schema(self) -> Schema:
+        """Fields of a sample, with units."""
+
+    @property
+    @abstractmethod
+    def has_seq(self) -> bool:
+        """Whether samples have numbers, of which a jump is a loss."""
+
+    @property
+    def has_episodes(self) -> bool:
+        """Whether there are several episodes."""
+        return any(span.episode is not None for span in self.spans)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.spans))
+
+    @abstractmethod
+    def batches_by_span(
+        self, rows: int | None = None, bytes: int | None = None
+    ) -> Iterator[tuple[Span, Block]]:
+        """As :meth:`batches`, each with the span that it lies in."""
+
+    def batches(self, rows: int | None = None, bytes: int | None = None) -> Iterator[Block]:
+        """All of them, some at a time, in constant memory: at most ``rows``, or about ``bytes``."""
+        for _, block in self.batches_by_span(rows, bytes):
+            yield block
+
+
 @dataclass(frozen=True)
-class Selected:
-    """The wanted samples of one stream.
+class Selected(Samples):
+    """The wanted samples of one stream, as they were recorded.
 
     Parameters
     ----------
@@ -54,36 +107,29 @@ class Selected:
 
     @property
     def name(self) -> str:
-        """Of the stream."""
+        """See :class:`Samples`."""
         return self.stream.name
 
     @property
     def kind(self) -> str:
-        """``array`` or ``video``."""
+        """See :class:`Samples`."""
         return self.stream.kind
 
     @property
     def schema(self) -> Schema:
-        """Fields of a sample."""
+        """See :class:`Samples`."""
         return self.stream.schema
 
     @property
-    def has_episodes(self) -> bool:
-        """Whether the recording has several episodes."""
-        return any(span.episode is not None for span in self.spans)
-
-    def __len__(self) -> int:
-        return sum(map(len, self.spans))
-
-    def batches(self, rows: int | None = None, bytes: int | None = None) -> Iterator[Block]:
-        """The wanted samples of an array stream, some at a time, in constant memory."""
-        for _, block in self.batches_by_span(rows, bytes):
-            yield block
+    def has_seq(self) -> bool:
+        """See :class:`Samples`."""
+        return "seq" in self.stream.known
 
     def batches_by_span(
         self, rows: int | None = None, bytes: int | None = None
     ) -> Iterator[tuple[Span, Block]]:
-        """As :meth:`batches`, each with the span that it lies in."""
+        """See :class:`Samples`; of an array stream only."""
+        assert isinstance(self.stream, ArrayStream)
         for span in self.spans:
             for block in self.stream.batches(rows, bytes, start=span.start, stop=span.stop):
                 yield span, block
@@ -97,3 +143,73 @@ class Selected:
         """Of the wanted samples."""
         none = np.empty(0, np.int64)
         return np.concatenate([none, *(np.arange(span.start, span.stop) for span in self.spans)])
+
+
+class AlignedRows(Samples):
+    """Features of several streams on one time axis, as if they had been one stream; images have no place in it.
+
+    Parameters
+    ----------
+    run : Run
+    name : str
+    dataset : Dataset
+        The episodes of this recording among them are meant.
+    """
+
+    def __init__(self, run: Run, name: str, dataset: Dataset) -> None:
+        self.run = run
+        self._name = name
+        self._dataset = dataset
+        self._episodes = [i for i, chosen in enumerate(dataset.episodes) if chosen.run is run]
+        several = len(dataset.episodes) > 1
+        spans, at = [], 0
+        for i in self._episodes:
+            end = at + dataset.lengths[i]
+            spans.append(Span(at, end, dataset.episodes[i].number if several else None))
+            at = end
+        self.spans = spans
+
+    @property
+    def name(self) -> str:
+        """See :class:`Samples`."""
+        return self._name
+
+    @property
+    def kind(self) -> str:
+        """See :class:`Samples`."""
+        return "array"
+
+    @property
+    def schema(self) -> Schema:
+        """See :class:`Samples`."""
+        return Schema(
+            tuple(
+                SchemaField(f.name, "|u1", (), STRING, f.units)
+                if f.kind == TEXT
+                else SchemaField(f.name, f.dtype.newbyteorder("<").str, f.shape, FIXED, f.units)
+                for f in self._dataset.features
+                if f.kind != IMAGE
+            )
+        )
+
+    @property
+    def has_seq(self) -> bool:
+        """See :class:`Samples`."""
+        return False
+
+    def batches_by_span(
+        self, rows: int | None = None, bytes: int | None = None
+    ) -> Iterator[tuple[Span, Block]]:
+        """See :class:`Samples`."""
+        for span, i in zip(self.spans, self._episodes, strict=True):
+            episode = self._dataset.read(i, lambda rows: None)
+            at = 0
+            for chunk in episode.chunks(rows or _ROWS):
+                count = len(next(iter(chunk.values())))
+                block = Block(chunk)
+                block.start, block.t = span.start + at, episode.t0 + episode.t[at : at + count]
+                unknown = np.full(count, -1, np.int64)
+                block.seq = block.step = block.mono_ns = unknown
+                block.wall = np.full(count, np.nan)
+                at += count
+                yield span, block

@@ -74,7 +74,8 @@ class ArrayStream(Stream):
     @property
     def sources(self) -> tuple[str, ...]:
         """The formats that it can be read from, the best first."""
-        return tuple(sorted(self._data.sources, key=PREFERRED.index))
+        kinds = [kind for kind in self._data.sources if not kind.startswith("video")]
+        return tuple(sorted(kinds, key=lambda kind: (PREFERRED.index(kind.partition(":")[0]), kind)))
 
     @cached_property
     def source(self) -> str:
@@ -289,9 +290,10 @@ class ArrayStream(Stream):
     def _numberings(self) -> list[Numbering]:
         """How the samples of each part are numbered."""
         parts = [part for part, _ in self._opened]
-        told = all(p.first_seq is not None and p.next_seq is not None for p in parts)
-        if not told and self._data.told and len(parts) == len(self._data.sources[self.source]):
-            whole = Numbering.between(0, int(self._data.told["attempted"]), self._data.gaps, len(self))
+        untold = all(part.first_seq is None for part in parts)
+        attempted = self._data.told.get("attempted")
+        if untold and attempted is not None and len(parts) == len(self._data.sources[self.source]):
+            whole = Numbering.between(0, int(attempted), self._data.gaps, len(self))
             return [whole.part(span.start, span.stop) for span in self.parts]
         return [
             Numbering.between(p.first_seq, p.next_seq, self._data.gaps, count)
@@ -325,11 +327,11 @@ class ArrayStream(Stream):
     @cached_property
     def known(self) -> frozenset[str]:
         """See :class:`Stream`."""
-        stored = bool(self._opened) and all(table.has_clocks for _, table in self._opened)
-        if stored:
-            return frozenset({"seq", "step", "wall"})
-        exact = {"seq"} if all(n.exact for n in self._numberings) else set()
-        return frozenset(exact | self._derived.known)
+        known = {"seq", "step", "wall"}
+        for (_, table), numbering in zip(self._opened, self._numberings, strict=True):
+            if not table.has_clocks:
+                known &= self._derived.known | ({"seq"} if numbering.exact else set())
+        return frozenset(known)
 
     # --- other libraries -------------------------------------------------------------------------------
     def to_pandas(self, fields: list[str] | None = None) -> pandas.DataFrame:

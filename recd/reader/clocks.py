@@ -8,6 +8,7 @@ both prove the rule bit for bit, each sample that it gives back bit for bit was 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,16 @@ class Derived:
     def of(cls, data: StreamData) -> Derived:
         """What the manifest proves."""
         told, clocks = data.told, data.clocks
-        ends = [
-            (told.get(f"t_{end}"), told.get(f"step_{end}"), told.get(f"mono_{end}_ns"))
+        ends: list[tuple[Any, ...]] = [
+            tuple(told.get(key.format(end)) for key in ("t_{}", "step_{}", "mono_{}_ns"))
             for end in ("first", "last")
         ]
         if not told.get("samples") or any(value is None for end in ends for value in end):
             return cls()
-        if clocks.dt is not None and all(step >= 0 and step * clocks.dt == t for t, step, _ in ends):
-            return cls(dt=clocks.dt)
-        opened = clocks.start_mono_ns
-        if clocks.dt is None and opened is not None and all((m - opened) * 1e-9 == t for t, _, m in ends):
+        dt, opened = clocks.dt, clocks.start_mono_ns
+        if dt is not None and all(step >= 0 and step * dt == t for t, step, _ in ends):
+            return cls(dt=dt)
+        if dt is None and opened is not None and all((mono - opened) * 1e-9 == t for t, _, mono in ends):
             return cls(opened_ns=opened)
         return cls()
 

@@ -132,7 +132,8 @@ class Column:
         try:
             if found.ndim == len(self._field.shape):  # one sample
                 return found[tuple(rest)]
-            return found[(slice(None), *rest)]
+            behind = (slice(None), *rest)
+            return found[behind]
         except IndexError as e:
             raise OutOfRangeError(f"field {self.name!r}: {e}", f"its shape is {self.shape}") from None
 

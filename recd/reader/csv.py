@@ -211,7 +211,8 @@ def _column(field: Field, columns: Sequence[Sequence[str]], count: int) -> Rows:
         return Varying(values, np.array([len(c) for c in cells], np.int64))
     whole = np.dtype(field.dtype).kind in "iu"
     numbers = [[int(c) if whole else _number(c) for c in column] for column in columns]
-    return np.array(numbers, None if whole else np.float64).T.astype(field.dtype).reshape(count, *field.shape)
+    table: NDArray[Any] = np.array(numbers, None if whole else np.float64).T.astype(field.dtype)
+    return table.reshape(count, *field.shape)
 
 
 def _number(cell: str) -> float:
@@ -229,7 +230,8 @@ def _ragged(cell: str, field: Field) -> NDArray[Any]:
 
 def _cut(column: Rows, start: int, stop: int) -> Rows:
     if not isinstance(column, Varying):
-        return column[start:stop]
+        part: NDArray[Any] = column[start:stop]
+        return part
     begin, end = int(column.lengths[:start].sum()), int(column.lengths[:stop].sum())
     return Varying(column.values[begin:end], column.lengths[start:stop])
 

@@ -121,6 +121,8 @@ class StreamData:
         Kind to the parts in order.
     told : dict
         The stream's share of the manifest, as it stands there: counts, first and last times.
+    is_video : bool
+        It is (also) in a video.
     """
 
     name: str
@@ -134,6 +136,7 @@ class StreamData:
     told: Mapping[str, Any] = field(default_factory=dict)
     clocks: Clocks = Clocks()
     problems: list[str] = field(default_factory=list)
+    is_video: bool = False
 
 
 @dataclass

@@ -115,7 +115,7 @@ class Decoder:
         film = self._film
         frame = np.empty((film.height, film.width, *(() if film.is_gray else (3,))), film.dtype)
         assert self._process.stdout is not None
-        if not _fill(self._process.stdout, memoryview(frame).cast("B")):
+        if not _fill(self._process.stdout, frame.data.cast("B")):
             return None
         self.next += 1
         height, width = film.shape[:2]
@@ -194,14 +194,18 @@ def film_of(path: Path, video: dict[str, Any], frames: int | None) -> Film:
     OutputError
         The file is no video.
     """
+    padding = video.get("padding") or {}
+    right, bottom = int(padding.get("right", 0)), int(padding.get("bottom", 0))
     keys = ("codec", "pixel_format", "width", "height", "fps_fraction")
     if frames is None or any(video.get(key) is None for key in keys):
         from ..video.files import describe
 
         info = describe(path)
-        return Film(path, info.width, info.height, info.fps, info.frames, info.pixel_format, info.codec)
-    padding = video.get("padding") or {}
+        frames = info.frames if frames is None else frames
+        return Film(
+            path, info.width, info.height, info.fps, frames, info.pixel_format, info.codec, right, bottom
+        )
     return Film(
         path, int(video["width"]), int(video["height"]), Fraction(video["fps_fraction"]), frames,
-        str(video["pixel_format"]), str(video["codec"]), int(padding.get("right", 0)), int(padding.get("bottom", 0)),
+        str(video["pixel_format"]), str(video["codec"]), right, bottom,
     )  # fmt: skip

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from recd_client.errors import NoSuchNameError
 
 from ..batch import RESET
 from .data import Mark
@@ -26,42 +29,78 @@ class Episode:
         From 0 on.
     ranges : dict
         Stream to the slice of its samples; an empty one where it has none.
-    t0, t1 : float or None, s
-        First and last time of any stream.
     mono_ns : (int or None, int or None)
-        Monotonic time of the resets at its begin and end; None at the recording's ends.
-    success : bool or None
-        From a mark with a field ``success`` in it; None where no mark tells.
-    metadata : dict
-        Fields of the marks within that are no resets, later ones first.
+        Monotonic time of the resets at its begin and its end; None at the recording's own.
     marks : list of Mark
-        Those within.
+        Those within, without resets.
+    opened_by : Mark or None
+        The reset that it begins with.
     """
 
     run: Run = field(repr=False)
     index: int
     ranges: Mapping[str, slice]
-    t0: float | None
-    t1: float | None
     mono_ns: tuple[int | None, int | None]
-    success: bool | None
-    metadata: Mapping[str, Any]
     marks: list[Mark]
+    opened_by: Mark | None = field(default=None, repr=False)
 
     def __getitem__(self, stream: str) -> slice:
-        return self.ranges[stream]
+        """The slice of a stream's samples."""
+        try:
+            return self.ranges[stream]
+        except KeyError:
+            raise NoSuchNameError(
+                f"episode {self.index} has no stream {stream!r}, only {', '.join(self.ranges)}",
+                "use one of these",
+            ) from None
 
     def count(self, stream: str) -> int:
         """Number of a stream's samples in it."""
-        span = self.ranges[stream]
+        span = self[stream]
         return int(span.stop - span.start)
+
+    @cached_property
+    def _times(self) -> tuple[float | None, float | None]:
+        spans = [self.run.streams[name].t[span] for name, span in self.ranges.items()]
+        timed = [t[~np.isnan(t)] for t in spans]
+        low = [float(t.min()) for t in timed if len(t)]
+        high = [float(t.max()) for t in timed if len(t)]
+        return min(low, default=None), max(high, default=None)
+
+    @property
+    def t0(self) -> float | None:
+        """First time of any stream in it, s; None if it has none."""
+        return self._times[0]
+
+    @property
+    def t1(self) -> float | None:
+        """Last time of any stream in it, s; None if it has none."""
+        return self._times[1]
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """Fields of the reset that it begins with and of the marks within, of two of a name the later one."""
+        begin = (
+            {}
+            if self.opened_by is None
+            else {k: v for k, v in self.opened_by.fields.items() if k != "envs_idx"}
+        )
+        return {**begin, **{key: value for mark in self.marks for key, value in mark.fields.items()}}
+
+    @property
+    def success(self) -> bool | None:
+        """The field ``success`` of a mark within, or whether one is called so; None where no mark tells."""
+        if any(mark.label == "success" and "success" not in mark.fields for mark in self.marks):
+            return True
+        told = next(
+            (mark.fields["success"] for mark in reversed(self.marks) if "success" in mark.fields), None
+        )
+        return None if told is None else bool(told)
 
     def at(self, t: float, method: str = "previous", tolerance: float | None = None) -> dict[str, Any]:
         """As :meth:`Run.at`, of the samples of this episode alone."""
-        return {
-            name: stream.at(t, method, tolerance, self.ranges[name])
-            for name, stream in self.run.streams.items()
-        }
+        streams = self.run.streams
+        return {name: streams[name].at(t, method, tolerance, span) for name, span in self.ranges.items()}
 
 
 def is_whole(mark: Mark) -> bool:
@@ -69,50 +108,55 @@ def is_whole(mark: Mark) -> bool:
     return mark.label == RESET and mark.fields.get("envs_idx") is None
 
 
-def episodes_of(run: Run) -> list[Episode]:
-    """The episodes of all streams together.
-
-    A reset that stands in some streams only, though others went on before and behind it (an environment that is
-    recorded beside others), is no boundary for the run. A last episode without a sample is not given.
-    """
+def episodes_of(run: Run, name: str | None) -> list[Episode]:
+    """The episodes of all streams together, or of one alone."""
+    streams = dict(run.streams) if name is None else {name: run[name]}
     resets = [m for m in run.marks if is_whole(m)]
-    cuts = {name: _cuts(stream, resets) for name, stream in run.streams.items()}
+    if name is not None:
+        resets = [m for m in resets if name in m.seq]
+    else:
+        resets = [m for m in resets if not any(_passes_by(stream, m) for stream in streams.values())]
+    cuts = {key: _cuts(stream, resets) for key, stream in streams.items()}
+    if not run.manifest and not resets:
+        cuts = {key: [*(part.start for part in stream.parts), len(stream)] for key, stream in streams.items()}
+    most = max(map(len, cuts.values()), default=1)
     found = []
-    for k in range(len(resets) + 1):
-        ranges = {name: slice(*at[k : k + 2]) for name, at in cuts.items()}
-        found.append(
-            (ranges, resets[k - 1].mono_ns if k else None, resets[k].mono_ns if k < len(resets) else None)
-        )
+    for k in range(most - 1):
+        ranges = {key: slice(*(at + [len(streams[key])] * most)[k : k + 2]) for key, at in cuts.items()}
+        begin = resets[k - 1] if 0 < k <= len(resets) else None
+        found.append((ranges, begin, resets[k] if k < len(resets) else None))
     while found and all(span.start == span.stop for span in found[-1][0].values()):
         found.pop()
-    return [_episode(run, k, *each) for k, each in enumerate(found)]
+    return [_episode(run, k, name, *each) for k, each in enumerate(found)]
+
+
+def _passes_by(stream: Stream, mark: Mark) -> bool:
+    """Whether a stream went on before and behind a mark that does not stand in it."""
+    first, last = stream._data.told.get("mono_first_ns"), stream._data.told.get("mono_last_ns")
+    if stream.name in mark.seq or not mark.seq or first is None or last is None:
+        return False
+    return bool(first < mark.mono_ns < last)
 
 
 def _cuts(stream: Stream, resets: list[Mark]) -> list[int]:
     """Indices of a stream's samples at which episodes begin, and its length."""
-    seq = stream.seq if len(stream) else np.empty(0, np.int64)
     at = [0]
     for mark in resets:
-        if stream.name in mark.seq and "seq" in stream.known:
-            at.append(int(np.searchsorted(seq, mark.seq[stream.name])))
-        else:
-            at.append(at[-1])
+        if stream.name in mark.seq:
+            at.append(max(at[-1], stream.index_of_seq(mark.seq[stream.name])))
+        else:  # it began behind the reset, or had ended
+            last = stream._data.told.get("mono_last_ns")
+            at.append(len(stream) if last is not None and last < mark.mono_ns else at[-1])
     return [*at, len(stream)]
 
 
 def _episode(
-    run: Run, index: int, ranges: dict[str, slice], begin_ns: int | None, end_ns: int | None
+    run: Run, index: int, name: str | None, ranges: dict[str, slice], begin: Mark | None, end: Mark | None
 ) -> Episode:
-    times = [run.streams[name].t[span] for name, span in ranges.items() if span.stop > span.start]
-    low = [float(np.nanmin(t)) for t in times if not np.isnan(t).all()]
-    high = [float(np.nanmax(t)) for t in times if not np.isnan(t).all()]
+    low, high = (None if mark is None else mark.mono_ns for mark in (begin, end))
     marks = [
         m for m in run.marks
-        if m.label != RESET and (begin_ns is None or m.mono_ns >= begin_ns) and (end_ns is None or m.mono_ns < end_ns)
+        if m.label != RESET and (name is None or not m.seq or name in m.seq)
+        and (low is None or m.mono_ns >= low) and (high is None or m.mono_ns < high)
     ]  # fmt: skip
-    metadata = {key: value for m in marks for key, value in m.fields.items()}
-    success = metadata.get("success")
-    return Episode(
-        run, index, ranges, min(low, default=None), max(high, default=None), (begin_ns, end_ns),
-        None if success is None else bool(success), metadata, marks,
-    )  # fmt: skip
+    return Episode(run, index, ranges, (low, high), marks, begin)

@@ -73,4 +73,4 @@ def stream_of(name: str, paths: list[Path]) -> StreamData:
         )
     (kind,) = kinds
     parts = [PartData(path, kind, k, open_table=opener(path, kind)) for k, path in enumerate(paths)]
-    return StreamData(name, None, {kind: parts})
+    return StreamData(name, None, {kind: parts}, is_video=kind == "video")

@@ -29,7 +29,10 @@ def run_of(path: Path) -> RunData:
         )
         return RunData(
             path=path.parent,
-            streams=[_stream(name, told, path.parent, clocks) for name, told in manifest["streams"].items()],
+            streams=[
+                stream_of_manifest(name, told, path.parent, clocks)
+                for name, told in manifest["streams"].items()
+            ],
             manifest=manifest,
             name=manifest["name"],
             session=manifest["session"],
@@ -37,7 +40,7 @@ def run_of(path: Path) -> RunData:
             complete=bool(manifest["complete"]),
             metadata=manifest["metadata"],
             clocks=clocks,
-            marks=[_mark(m, manifest["session"]) for m in manifest["marks"]],
+            marks=[mark_of(m, manifest["session"]) for m in manifest["marks"]],
         )
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         if isinstance(e, OutputError):
@@ -48,7 +51,8 @@ def run_of(path: Path) -> RunData:
         ) from e
 
 
-def _mark(told: dict[str, Any], session: str) -> Mark:
+def mark_of(told: dict[str, Any], session: str) -> Mark:
+    """A mark as a manifest tells it."""
     return Mark(
         str(told["label"]), dict(told["fields"]), told["t"], int(told["step"]),
         {str(k): int(v) for k, v in (told.get("seq") or {}).items()}, int(told["mono_ns"]), session,
@@ -60,7 +64,8 @@ def gaps_of(told: Iterable[dict[str, Any]]) -> list[Gap]:
     return [Gap(int(g["first_seq"]), int(g["last_seq"]), int(g["count"]), str(g["cause"])) for g in told]
 
 
-def _stream(name: str, told: dict[str, Any], directory: Path, clocks: Clocks) -> StreamData:
+def stream_of_manifest(name: str, told: dict[str, Any], directory: Path, clocks: Clocks) -> StreamData:
+    """A stream by its share of the manifest."""
     problems: list[str] = []
     schema = None
     if "schema" in told:
@@ -81,6 +86,8 @@ def _stream(name: str, told: dict[str, Any], directory: Path, clocks: Clocks) ->
         clocks=clocks,
         problems=problems,
     )
+    kinds = {str(sink.get("kind")) for sink in told.get("sinks", ())}
+    data.is_video = "video" in data.sources or (kinds == {"video"} and not data.sources)
     return data
 
 

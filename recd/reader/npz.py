@@ -21,7 +21,7 @@ from recd_client.errors import OutputError, RecdError
 from recd_client.schema import FIXED, RAGGED, STRING, Field, Schema
 
 from ..sinks.names import TIMESTAMP, offsets_name
-from .tables import Rows, Table, field_of, split_at, text_rows
+from .tables import Rows, Table, field_of, items_in, split_at, text_rows
 
 _LOCAL_HEADER: Final = struct.Struct("<4s5HIIIHH")
 _DAMAGE: Final = (OSError, ValueError, KeyError, EOFError, zlib.error, struct.error, zipfile.BadZipFile)
@@ -81,7 +81,7 @@ class NPZTable(Table):
         if name not in self._kept:
             entry = self._entry(name)
             try:
-                if entry.offset is not None and math.prod(entry.shape) and entry.dtype.itemsize:
+                if entry.offset is not None and items_in(entry.shape) and entry.dtype.itemsize:
                     self._kept[name] = np.memmap(self.path, entry.dtype, "r", entry.offset, entry.shape)
                 else:
                     with np.load(self.path, allow_pickle=False) as archive:

@@ -53,7 +53,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """``complete``, ``client died``, ``failed``; ``live``, ``unfinished``; ``unknown`` of files without a manifest."""
+        """``complete``, ``client died``, ``failed``, ``live``, ``unfinished``; ``unknown`` without a manifest."""
         return self._data.state
 
     @property
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def problems(self) -> list[str]:
-        """What is missing or contradicts the manifest, as far as it was met: files are looked into when they are used."""
+        """What is missing or contradicts the manifest, as far as it was met: files are opened when they are used."""
         streams = self.__dict__.get("streams", {})
         met = [p for stream in streams.values() for p in stream.problems if p not in self._problems]
         return [*self._problems, *met]
@@ -94,8 +94,7 @@ class Run:
         """Name to stream, in the order in which they were declared."""
         made: dict[str, ArrayStream | VideoStream] = {}
         for data in self._data.streams:
-            video = any(kind.startswith("video") for kind in data.sources)
-            made[data.name] = VideoStream(data) if video else ArrayStream(data)
+            made[data.name] = VideoStream(data) if data.is_video else ArrayStream(data)
         return MappingProxyType(made)
 
     def __getitem__(self, name: str) -> Any:  # an ArrayStream or a VideoStream: its user knows which
@@ -122,9 +121,16 @@ class Run:
         """What happened, in order: resets, and the simulation's own marks."""
         return list(self._data.marks)
 
-    def episodes(self) -> list[Episode]:
-        """From one whole reset to the next; see :class:`Episode`."""
-        return episodes_of(self)
+    def episodes(self, stream: str | None = None) -> list[Episode]:
+        """From one whole reset to the next; a last one without samples is not given.
+
+        Parameters
+        ----------
+        stream : str, optional
+            Those of one stream alone. Default: those of all together. Then a reset that stands in some streams
+            only, while others went on (environments that are recorded beside each other), is no boundary.
+        """
+        return episodes_of(self, stream)
 
     def at(self, t: float, method: str = "previous", tolerance: float | None = None) -> dict[str, Any]:
         """One aligned sample of all streams: name to ``{field: value}``, of a video to the frame.

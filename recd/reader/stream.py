@@ -51,7 +51,7 @@ class Stream(ABC):
 
     @property
     def state(self) -> str:
-        """``complete``, ``truncated``, ``damaged``, ``failed``; ``live``, ``unfinished``; ``unknown`` of a lone file."""
+        """``complete``, ``truncated``, ``damaged``, ``failed``, ``live``, ``unfinished``; ``unknown`` of lone files."""
         return self._data.state
 
     @property
@@ -219,11 +219,26 @@ class Stream(ABC):
         at = int(np.searchsorted(self._backward, start, "right"))
         if at < len(self._backward) and self._backward[at] < stop:
             raise OptionError(
-                f"stream {self.name!r}: time goes back at sample {self._backward[at]}, so that a time alone is not enough",
+                f"stream {self.name!r}: time goes back at sample {self._backward[at]}: a time is not enough",
                 "ask within an episode: run.episodes()[k].at(t)",
             )
         times = self.t[start:stop]
         return times if self._untimed is None else times[~np.isnan(times)]
+
+    def index_of_seq(self, seq: int) -> int:
+        """Index of the first sample whose number is ``seq`` or above; their count if there is none.
+
+        Raises
+        ------
+        OptionError
+            It is not known which numbers the samples have.
+        """
+        if "seq" not in self.known:
+            raise OptionError(
+                f"stream {self.name!r}: nobody knows the numbers of its samples",
+                "find them by their times: index_at",
+            )
+        return int(np.searchsorted(self.seq, seq))
 
     def _index(self, i: Any) -> int:
         """A sample's index from 0 on."""
@@ -241,7 +256,7 @@ class Stream(ABC):
     ) -> Mapping[str, Any] | NDArray[Any] | None:
         """The sample that holds at a time, see :meth:`index_at`; None if there is none."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  - not every stream holds a file open
         """Let go of its files; what is asked for afterwards opens them again."""
 
     def __repr__(self) -> str:

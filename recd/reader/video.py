@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recd_client.errors import OutOfRangeError, OutputError, RecdError
 from recd_client.schema import Field, Schema
 
+from .arrays import ArrayStream
 from .data import PartData, StreamData
 from .decoding import Decoder, Film, film_of, frames, undecoded
 from .numbering import UNKNOWN
@@ -61,8 +62,9 @@ class VideoStream(Stream):
 
     kind: ClassVar = "video"
 
-    def __init__(self, data: StreamData) -> None:
+    def __init__(self, data: StreamData, source: str = "video") -> None:
         super().__init__(data)
+        self._source = source
         self._decoder: tuple[int, Decoder] | None = None
 
     # --- what it is ------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class VideoStream(Stream):
     def _films(self) -> list[tuple[PartData, Film]]:
         """The films that can be read."""
         out = []
-        for part in self._data.sources.get("video", ()):
+        for part in self._data.sources.get(self._source, ()):
             try:
                 told = part.video.get("frames") or {}
                 count = len(told["seq"]) if "seq" in told else None
@@ -88,6 +90,18 @@ class VideoStream(Stream):
                 "look closer with: recd info, recd verify",
             )
         return self._films[0][1]
+
+    @cached_property
+    def videos(self) -> list[VideoStream]:
+        """All videos of the stream, itself first: of a batch with ``batch="separate"`` one per image."""
+        kinds = [kind for kind in self._data.sources if kind.startswith("video") and kind != self._source]
+        return [self, *(VideoStream(self._data, kind) for kind in kinds)]
+
+    @cached_property
+    def arrays(self) -> ArrayStream | None:
+        """The same samples as arrays, where the stream was recorded into such a file, too (or is in a log)."""
+        kinds = [kind for kind in self._data.sources if not kind.startswith("video")]
+        return ArrayStream(self._data) if kinds else None
 
     @property
     def schema(self) -> Schema:
@@ -143,7 +157,7 @@ class VideoStream(Stream):
 
     @property
     def scale(self) -> dict[str, Any] | None:
-        """``low``, ``high``, ``levels``, ``step`` of values that were scaled: ``low + step * frame`` gives them back."""
+        """``low``, ``high``, ``levels``, ``step`` of scaled values: ``low + step * frame`` gives them back."""
         return self._films[0][0].video.get("scale") if self._films else None
 
     # --- the timeline ------------------------------------------------------------------------------

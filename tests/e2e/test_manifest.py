@@ -54,7 +54,8 @@ def test_it_has_every_key_that_readers_rely_on(tmp_path: Path) -> None:
     assert {*found["clocks"]} == CLOCKS
     assert found["host"]["hostname"] == socket.gethostname()
     (mark,) = found["marks"]
-    assert {*mark} == {"label", "fields", "t", "step", "mono_ns"}
+    assert {*mark} == {"label", "fields", "t", "step", "mono_ns", "seq"}
+    assert mark["seq"] == {"state": 5, "camera": 10}  # by stream, the sample that would follow it
     assert (mark["label"], mark["fields"], mark["t"], mark["step"]) == ("fall", {"joint": "knee"}, 0.09, 9)
 
     state_, camera_ = found["streams"]["state"], found["streams"]["camera"]
@@ -69,6 +70,7 @@ def test_it_has_every_key_that_readers_rely_on(tmp_path: Path) -> None:
     assert (state_["hz"], state_["attempted"], state_["samples"], state_["skipped"]) == (50, 5, 5, 5)
     assert (state_["step_first"], state_["step_last"], state_["bytes"]) == (0, 8, 5 * 24)
     assert [{*f} >= FILE for f in state_["files"]] == [True, True]
+    assert [(f["first_seq"], f["next_seq"]) for f in state_["files"]] == [(0, 5), (0, 5)]
     assert [(f["path"], f["kind"], f["part"], f["samples"]) for f in state_["files"]] == [
         ("state.npz", "npz", 0, 5), ("state.csv", "csv", 0, 5),
     ]  # fmt: skip

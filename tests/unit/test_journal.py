@@ -166,13 +166,14 @@ def test_gaps_and_marks_are_told_in_order_with_their_clocks(tmp_path: Path) -> N
     events = journal_of(tmp_path, feed).events()
     assert [e["kind"] for e in events] == ["mark", "loss", "mark", "close"]
     assert marks(events) == [
-        {"label": "fell", "fields": {"height": 0.5}, "t": 0.25, "step": 20, "mono_ns": 2_000_000},
+        {"label": "fell", "fields": {"height": 0.5}, "t": 0.25, "step": 20, "mono_ns": 2_000_000, "seq": 2},
         {
             "label": "recd.reset",
             "fields": {"envs_idx": None},
             "t": 7 / 8,
             "step": 70,
             "mono_ns": 7_000_000,
+            "seq": 7,
         },
     ]
     told = [(g["cause"], g["first_seq"], g["last_seq"], g["count"], g["bytes"]) for g in gaps(events)]

@@ -11,9 +11,9 @@ from recd_client.errors import MissingLibraryError, OptionError
 from .base import DatasetInfo, EpisodeTarget, StreamTarget
 
 _CLASSES: Final = {
-    "csv": ("csv", "CSVTarget"),
-    "npz": ("npz", "NPZTarget"),
-    "hdf5": ("hdf5", "HDF5Target"),
+    "csv": ("recorded", "CSVTarget"),
+    "npz": ("recorded", "NPZTarget"),
+    "hdf5": ("recorded", "HDF5Target"),
     "parquet": ("parquet", "ParquetTarget"),
     "zarr": ("zarr", "ZarrTarget"),
     "mcap": ("mcap", "MCAPTarget"),

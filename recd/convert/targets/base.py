@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from ..episodes import EpisodeData
 from ..features import Feature
-from ..selection import Selected
+from ..selection import Samples
 
 #: Receives the number of samples that were done since it was called last.
 Progress = Callable[[int], None]
@@ -94,25 +94,29 @@ class StreamTarget(Target):
 
     #: One file holds all streams of a run; else there is a file (or directory) for each.
     whole_run: ClassVar[bool] = False
-    #: Kinds of streams that it takes: ``array``, ``video``.
-    takes: ClassVar[tuple[str, ...]] = ("array",)
+    #: Whether features of several streams can be written as one table (a map, or ``--fps``).
+    tables: ClassVar[bool] = False
+
+    def refuses(self, samples: Samples) -> str:
+        """Why a stream has no place in the format at all, so that it is left out; empty: it has one."""
+        return "" if samples.kind == "array" else f"{self.name} holds no video"
 
     @abstractmethod
-    def check(self, streams: Sequence[Selected]) -> None:
+    def check(self, streams: Sequence[Samples]) -> None:
         """Raise :class:`~recd_client.errors.OptionError` for what the format cannot hold.
 
         ``streams`` are those of one output: all of a run if :attr:`whole_run`, else one.
         """
 
     @abstractmethod
-    def write(self, path: Path, streams: Sequence[Selected], progress: Progress) -> None:
+    def write(self, path: Path, streams: Sequence[Samples], progress: Progress) -> None:
         """Write one output, in constant memory. What an earlier try left at ``path`` is gone.
 
         Parameters
         ----------
         path : Path
             Of a file, or of a directory to make; it does not exist, the directory above it does.
-        streams : sequence of Selected
+        streams : sequence of Samples
             As in :meth:`check`.
         progress : callable
             To be called after each batch, with its samples.

@@ -1,0 +1,236 @@
+"""One conversion, from its arguments to the finished output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recd_client.errors import OptionError
+
+from .. import __version__
+from . import mapping, outputs, targets
+from .choosing import chosen_episodes, names_of, opened
+from .dataset import Dataset, plan
+from .mapping import Map
+from .targets.base import DatasetInfo, EpisodeTarget, StreamTarget
+from .work import Workplace, check_destination, sha256_of, told_of_room
+
+if TYPE_CHECKING:
+    from ..reader import Run
+
+#: Told what is done, how much there is to do (both in samples), and what is being done.
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came of a conversion.
+
+    Parameters
+    ----------
+    destination : Path
+    format : str
+    files : list of str
+        Below the destination; empty names are the destination itself.
+    samples : int
+        Samples, or rows of episodes.
+    episodes : int
+        0 where streams were written as they are.
+    bytes : int
+    resumed : int
+        Units that an earlier, interrupted conversion had done.
+    seconds : float
+    problems : list of str
+        What is left out, held over gaps, or missing in the recordings.
+    """
+
+    destination: Path
+    format: str
+    files: list[str]
+    samples: int
+    episodes: int
+    bytes: int
+    resumed: int
+    seconds: float
+    problems: list[str] = field(default_factory=list)
+
+
+def convert(
+    sources: Any,
+    destination: Any,
+    *,
+    to: str,
+    map: Any = None,
+    fps: float | None = None,
+    align: str | None = None,
+    episodes: str | Iterable[int] | None = None,
+    success: bool = False,
+    streams: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Told | None = None,
+    command: str = "",
+) -> Converted:
+    """Recordings in another format.
+
+    Interrupted, it leaves ``<destination>.part``; the same call goes on from there.
+
+    Parameters
+    ----------
+    sources : path, Run, or list of them
+        As for :func:`recd.open`.
+    destination : path
+    to : str
+        One of :data:`recd.convert.targets.NAMES`.
+    map : path or Map, optional
+        Which stream and field becomes which feature; default: guessed, or (formats that keep each stream's own
+        rate) all streams as they are.
+    fps : float, optional
+        Rows per second; default: the rate of the stream that has the actions, or of the only one.
+    align : {"previous", "nearest", "linear"}, optional
+        Which value holds between two samples.
+    episodes : str or list of int, optional
+        Only these, counted over all sources: ``"0,3-7"``.
+    success : bool
+        Only those that succeeded.
+    streams : sequence of str, optional
+        Only these.
+    overwrite : bool
+        Replace the destination, once the new one is complete.
+    progress : callable, optional
+        Called with samples done, samples to do, and what is being done.
+    command : str
+        Goes into the provenance.
+
+    Raises
+    ------
+    OptionError
+        An argument, the map, or what the format cannot hold: before anything is written.
+    OutputExistsError
+        The destination exists.
+    MissingLibraryError
+        The format's library is not installed.
+    OutputError
+        A recording cannot be read, or there is no room; what is done is kept.
+    """
+    began = time.monotonic()
+    target = targets.get(to)
+    runs = opened([sources] if _is_one(sources) else sources)
+    place = Path(destination).absolute()
+    check_destination(place, [run.path for run in runs])
+    found = map if isinstance(map, Map) or map is None else mapping.read(Path(map))
+    options = _options(target, found)
+    request = {
+        "format": to, "recd": __version__, "sources": [_source(run) for run in runs],
+        "map": None if found is None else mapping.plain(found), "fps": fps, "align": align,
+        "episodes": episodes if isinstance(episodes, str) or episodes is None else sorted(episodes),
+        "success": success, "streams": None if streams is None else list(streams),
+    }  # fmt: skip
+    provenance = {"recd": __version__, "command": command, "sources": request["sources"]}
+    job: outputs.StreamJob | outputs.EpisodeJob
+    if issubclass(target, EpisodeTarget):
+        chosen = chosen_episodes(runs, episodes, success)
+        dataset = plan(
+            runs, chosen, map=found, fps=fps, align=align, streams=streams, constant=target.constant_rate
+        )
+        info = _info(runs, place, options, provenance, dataset)
+        job = outputs.EpisodeJob(target(info), dataset, place)
+    else:
+        info = _info(runs, place, options, provenance, None)
+        if (found is not None and found.features) or fps is not None:
+            chosen = chosen_episodes(runs, episodes, success)
+            dataset = plan(runs, chosen, map=found, fps=fps, align=align, streams=streams)
+            picked = outputs.aligned(target(info), runs, names_of(runs), dataset)
+        else:
+            if align is not None:
+                raise OptionError(
+                    "--align: streams keep their own times", "say --fps N as well, or leave it out"
+                )
+            some = chosen_episodes(runs, episodes, success) if episodes is not None or success else None
+            picked = outputs.selected(target(info), runs, names_of(runs), streams, some)
+        job = outputs.StreamJob(target(info), picked, place, several_runs=len(runs) > 1)
+    job.check()
+    with Workplace(place, request, overwrite=overwrite) as work, told_of_room(work):
+        resumed = job.run(work, progress or (lambda done, total, what: None))
+        problems = list(dict.fromkeys([*job.problems, *(p for run in runs for p in run.problems)]))
+        told = {**provenance, "outputs": job.told(work), "problems": problems}
+        size_bytes = _size(work.output)
+        work.complete(told, beside=not target.holds_provenance)
+    return Converted(
+        place,
+        to,
+        job.files,
+        job.samples,
+        job.episodes,
+        size_bytes,
+        resumed,
+        time.monotonic() - began,
+        problems,
+    )
+
+
+def _is_one(sources: Any) -> bool:
+    import os
+
+    return isinstance(sources, (str, os.PathLike)) or hasattr(sources, "streams")
+
+
+def _options(target: type[StreamTarget] | type[EpisodeTarget], found: Map | None) -> Mapping[str, Any]:
+    """The choices of the format in a map."""
+    options = found.target if found is not None else {}
+    for key, value in options.items():
+        allowed = target.options.get(key)
+        if allowed is None:
+            known = ", ".join(target.options) or "no choices"
+            raise OptionError(
+                f"{found.where if found else 'map'}: [target] {key}: {target.name} knows {known}",
+                "leave it out",
+            )
+        fits = value in allowed if isinstance(allowed, tuple) else isinstance(value, allowed)
+        if not fits:
+            expected = ", ".join(map(repr, allowed)) if isinstance(allowed, tuple) else allowed.__name__
+            raise OptionError(f"[target] {key} = {value!r}: expected {expected}", "choose one of these")
+    return options
+
+
+def _source(run: Run) -> dict[str, Any]:
+    manifest = run.path / "manifest.json" if run.path.is_dir() else run.path
+    return {
+        "path": str(run.path),
+        "session": run.session,
+        "state": run.state,
+        "manifest_sha256": sha256_of(manifest),
+    }
+
+
+def _info(
+    runs: Sequence[Run],
+    place: Path,
+    options: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    dataset: Dataset | None,
+) -> DatasetInfo:
+    names = {run.name for run in runs}
+    metadata = {
+        key: value
+        for key, value in runs[0].metadata.items()
+        if all(run.metadata.get(key) == value for run in runs)
+    }
+    env = metadata.get("env") or metadata.get("env_id") or {}
+    return DatasetInfo(
+        name=names.pop() if len(names) == 1 else place.stem,
+        task=dataset.map.task if dataset else "",
+        tasks=dataset.tasks if dataset else (),
+        episodes=len(dataset.episodes) if dataset else 0,
+        robot=(dataset.map.robot if dataset else "") or str(metadata.get("robot", "")),
+        env=env if isinstance(env, Mapping) else {"id": str(env)},
+        metadata=metadata, provenance=provenance, options=options,
+    )  # fmt: skip
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,464 @@
+"""``map.toml``: which stream and field becomes which feature. Read, and checked against the recordings.
+
+::
+
+    task = "walk to the door"              # of every episode
+    fps = 50                               # as --fps
+    [features."observation.state"]
+    from = ["state/qpos", "state/qvel[0:6]"]   # stream/field, with an index into one sample
+    role = "observation"
+    dtype = "float32"
+
+:mod:`recd.convert.guess` makes a first one, :func:`to_toml` writes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from recd_client.errors import OptionError, OutputError
+from recd_client.schema import BARE, FIXED, RAGGED, STRING
+from recd_client.schema import Field as SchemaField
+
+from .features import ARRAY, IMAGE, KINDS, OBSERVATION, ROLES, TEXT, Feature, Piece
+
+if TYPE_CHECKING:
+    from ..reader import Run
+
+_FEATURE_KEYS: Final = ("from", "role", "dtype", "kind", "names", "units", "shift")
+_KEYS: Final = ("task", "task_from", "robot", "fps", "align", "lead", "target", "features")
+_INDEX: Final = re.compile(r"(.+?)\s*\[([^\[\]]*)\]")
+_SLICE: Final = re.compile(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*(?::\s*(-?\d+)?\s*)?")
+_NAME: Final = re.compile(r"[^\x00-\x1f/\\\"]{1,128}")
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """A feature as a map tells it, before any recording was looked into.
+
+    Parameters
+    ----------
+    name : str
+    sources : tuple of str
+        ``stream``, ``stream/field`` or ``stream/field[index]``.
+    role : str
+    dtype, kind, units : str
+        Empty: as recorded.
+    names : tuple of str
+    shift : int
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    role: str = OBSERVATION
+    dtype: str = ""
+    kind: str = ""
+    names: tuple[str, ...] = ()
+    units: str = ""
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class Map:
+    """A whole map.
+
+    Parameters
+    ----------
+    features : tuple of FeatureSpec
+    task, task_from, robot : str
+        ``task_from`` names a field of an episode's marks, or of the recording's metadata, that holds the task.
+    fps : float or None, 1/s
+    align, lead : str
+        Empty: not told.
+    target : dict
+        Choices of the format.
+    left_out : tuple of str
+        What a guess has no feature for, and why; comments in the file.
+    where : str
+        What errors call it.
+    lines : dict
+        Feature name to the line that it begins in.
+    """
+
+    features: tuple[FeatureSpec, ...]
+    task: str = ""
+    task_from: str = ""
+    robot: str = ""
+    fps: float | None = None
+    align: str = ""
+    lead: str = ""
+    target: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    where: str = "the guessed map"
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def resolve(self, run: Run) -> tuple[Feature, ...]:
+        """The features, with what this recording tells of their shapes and dtypes.
+
+        Raises
+        ------
+        OptionError
+            A stream, a field or an element is not there, or a feature cannot be made of what is.
+        """
+        return tuple(self._resolve(spec, run) for spec in self.features)
+
+    def _resolve(self, spec: FeatureSpec, run: Run) -> Feature:
+        try:
+            return _resolved(spec, run)
+        except OptionError as e:
+            line = f":{self.lines[spec.name]}" if spec.name in self.lines else ""
+            raise OptionError(f"{self.where}{line}: feature {spec.name!r}: {e.what}", e.do) from None
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Map:
+    """The map in a file.
+
+    Raises
+    ------
+    OutputError
+        It cannot be read.
+    OptionError
+        It is no map, or a value in it is not allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise OutputError(f"{path} cannot be read: {e}", "write one with --map-out") from e
+    return parse(text, str(path))
+
+
+def parse(text: str, where: str = "map") -> Map:
+    """The map in a text, see :func:`read`."""
+    data = _loaded(text, where)
+    _known(data, _KEYS, where, "")
+    lines = {name: _line_of(text, name) for name in data.get("features") or ()}
+    tables = _typed(data, "features", dict, where) or {}
+    if not tables:
+        raise OptionError(
+            f"{where}: no feature", 'write one: [features."observation.state"], or use --map-out'
+        )
+    specs = []
+    for name, table in tables.items():
+        at = f"{where}:{lines[name]}: feature {name!r}"
+        if not isinstance(table, dict):
+            raise OptionError(
+                f"{at}: expected a table, got {table!r}", f'write [features."{name}"] and from = ...'
+            )
+        specs.append(_spec(name, table, at))
+    fps = data.get("fps")
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps < 1e6):
+        raise OptionError(f"{where}: fps = {fps!r}: expected rows per second, above 0", "write fps = 50")
+    texts = {
+        key: _typed(data, key, str, where) or "" for key in ("task", "task_from", "robot", "align", "lead")
+    }
+    return Map(
+        tuple(specs), **texts, fps=None if fps is None else float(fps),
+        target=_typed(data, "target", dict, where) or {}, where=where, lines=lines,
+    )  # fmt: skip
+
+
+def _loaded(text: str, where: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib as toml
+    else:
+        try:
+            import tomli as toml
+        except ImportError:
+            from recd_client.errors import MissingLibraryError
+
+            raise MissingLibraryError(
+                "maps need tomli, which is not installed here", "install it: pip install 'recd[convert]'"
+            ) from None
+    try:
+        return toml.loads(text)
+    except toml.TOMLDecodeError as e:
+        raise OptionError(f"{where} is no TOML: {e}", "mend that line") from None
+
+
+def _known(table: Mapping[str, Any], keys: Sequence[str], where: str, of: str) -> None:
+    for key in table:
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1)
+            raise OptionError(
+                f"{where}: unknown key {key!r}{of}, expected some of {', '.join(keys)}",
+                f"did you mean {near[0]!r}?" if near else "leave it out",
+            )
+
+
+def _typed(table: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    value = table.get(key)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        names = {str: "a string", int: "a whole number", dict: "a table", list: "a list"}
+        raise OptionError(f"{where}: {key} = {value!r}: expected {names[kind]}", "change it, or leave it out")
+    return value
+
+
+def _spec(name: str, table: Mapping[str, Any], at: str) -> FeatureSpec:
+    if not _NAME.fullmatch(name):
+        raise OptionError(
+            f"{at}: expected a name of 1 to 128 characters without '/', '\\' and '\"'", "rename it"
+        )
+    _known(table, _FEATURE_KEYS, at, "")
+    sources, names = _texts(table, "from", at), _texts(table, "names", at)
+    if not sources:
+        raise OptionError(f"{at}: no 'from'", 'write from = "stream/field"')
+    role, kind = _typed(table, "role", str, at) or _role_of(name), _typed(table, "kind", str, at) or ""
+    for key, value, allowed in (("role", role, ROLES), ("kind", kind, ("", *KINDS))):
+        if value not in allowed:
+            known = ", ".join(filter(None, allowed))
+            raise OptionError(f"{at}: {key} = {value!r}: expected one of {known}", "choose one of these")
+    shift = _typed(table, "shift", int, at) or 0
+    if not 0 <= shift <= 1:
+        raise OptionError(f"{at}: shift = {shift}: expected 0 or 1", "1 where a row's action led to the row")
+    texts = {key: _typed(table, key, str, at) or "" for key in ("dtype", "units")}
+    return FeatureSpec(name, sources, role, texts["dtype"], kind, names, texts["units"], shift)
+
+
+def _role_of(name: str) -> str:
+    """The role that a feature's name tells."""
+    head = name.partition(".")[0]
+    aliases = {"obs": "observation", "actions": "action", "rewards": "reward", "done": "terminated"}
+    found = aliases.get(head, head)
+    return found if found in ROLES else "info"
+
+
+def _texts(table: Mapping[str, Any], key: str, at: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise OptionError(
+            f"{at}: {key} = {value!r}: expected a string, or a list of strings", "put it in quotes"
+        )
+    return tuple(value)
+
+
+def _line_of(text: str, name: str) -> int:
+    """The line in which a feature begins, from 1 on."""
+    heads = (f'features."{name}"', f"features.'{name}'", f"features.{name}", f'"{name}"', name)
+    for head in heads:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip().removeprefix("[").startswith(head):
+                return number
+    return 1
+
+
+# --- against a recording -----------------------------------------------------------------------------
+
+
+def _resolved(spec: FeatureSpec, run: Run) -> Feature:
+    found = [_piece(source, run) for source in spec.sources]
+    pieces = tuple(piece for piece, _ in found)
+    fields = [f for _, f in found]
+    if len(found) > 1:
+        for source, f in zip(spec.sources, fields, strict=True):
+            if f.kind != FIXED or run[_stream_of(source)].kind == "video":
+                raise OptionError(
+                    f"{source!r} is no array, and cannot be joined with others", "take it alone"
+                )
+    first = fields[0]
+    units = spec.units or (first.unit if len({f.unit for f in fields}) == 1 else "")
+    if first.kind == STRING:
+        if spec.kind not in ("", TEXT) or spec.dtype or pieces[0].index:
+            raise OptionError(f"{spec.sources[0]!r} holds strings", "leave kind, dtype and index of it out")
+        return Feature(spec.name, TEXT, np.dtype(object), (), spec.role, (), units, pieces, spec.shift)
+    shapes = [_indexed(piece, f) for piece, f in found]
+    shape = shapes[0] if len(found) == 1 else (sum(math.prod(s) for s in shapes),)
+    dtype = _dtype(spec, np.result_type(*(np.dtype(f.dtype) for f in fields)))
+    kind = spec.kind or (IMAGE if run[pieces[0].stream].kind == "video" else ARRAY)
+    if kind == TEXT:
+        raise OptionError(f"{spec.sources[0]!r} holds numbers, not strings", "leave kind out")
+    if kind == IMAGE:
+        if len(shape) == 2:
+            shape = (*shape, 1)
+        if len(shape) != 3 or shape[2] not in (1, 3, 4):
+            raise OptionError(
+                f"{spec.sources[0]!r} has shape {shape}: no picture, which is (H, W) or (H, W, 1, 3 or 4)",
+                'write kind = "array"',
+            )
+    size = math.prod(shape)
+    if spec.names and len(spec.names) not in {size, *shape[-1:]}:
+        raise OptionError(
+            f"{len(spec.names)} names for {size} elements of shape {shape}", "give a name for each, or none"
+        )
+    return Feature(spec.name, kind, dtype, shape, spec.role, spec.names, units, pieces, spec.shift)
+
+
+def _dtype(spec: FeatureSpec, recorded: np.dtype[Any]) -> np.dtype[Any]:
+    if not spec.dtype:
+        return recorded
+    try:
+        dtype = np.dtype(spec.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "biuf":
+        raise OptionError(f"dtype = {spec.dtype!r}: expected a numpy dtype such as float32", "change it")
+    if recorded.kind == "f" and dtype.kind != "f":
+        raise OptionError(
+            f"dtype = {spec.dtype!r}: {recorded} values would be cut to whole numbers", "use a float dtype"
+        )
+    return dtype
+
+
+def _stream_of(source: str) -> str:
+    return source.partition("/")[0].partition("[")[0].strip()
+
+
+def _piece(source: str, run: Run) -> tuple[Piece, SchemaField]:
+    """What a ``from`` names."""
+    name = _stream_of(source)
+    if name not in run:
+        raise OptionError(
+            f"{run.path} has no stream {name!r}, only {', '.join(run) or 'none'}", _near(name, [*run])
+        )
+    stream = run[name]
+    rest = source[source.index(name) + len(name) :].strip()
+    if stream.kind == "video":
+        if rest.startswith("/"):
+            raise OptionError(
+                f"stream {name!r} is a video, without fields, got {source!r}", f"write {name!r}"
+            )
+        frames = SchemaField(BARE, stream.dtype.newbyteorder("<").str, stream.shape)
+        return Piece(name, "", _index(rest, source)), frames
+    text = rest.removeprefix("/").strip() if rest.startswith("/") else ""
+    index = rest if not rest.startswith("/") else ""
+    fields = {f.name: f for f in stream.schema.fields}
+    if text and text not in fields and (match := _INDEX.fullmatch(text)):
+        text, index = match[1], f"[{match[2]}]"
+    if not text:
+        if len(fields) != 1:
+            raise OptionError(
+                f"stream {name!r} has the fields {', '.join(fields)}; which one?",
+                f"write {name}/{next(iter(fields))}",
+            )
+        text = next(iter(fields))
+    if text not in fields:
+        raise OptionError(
+            f"stream {name!r} has no field {text!r}, only {', '.join(fields)}", _near(text, [*fields])
+        )
+    if fields[text].kind == RAGGED:
+        raise OptionError(
+            f"{name}/{text} varies in size from sample to sample: {fields[text]}",
+            "leave it out; npz, hdf5, parquet and csv hold it with the stream as it is",
+        )
+    return Piece(name, text, _index(index, source)), fields[text]
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else "use one of these"
+
+
+def _index(text: str, source: str) -> tuple[slice | int, ...]:
+    """An index such as ``[0:7]`` or ``[:, 2]``."""
+    if not text:
+        return ()
+    found: list[slice | int] = []
+    for part in text.removeprefix("[").removesuffix("]").split(","):
+        if re.fullmatch(r"\s*-?\d+\s*", part):
+            found.append(int(part))
+        elif match := _SLICE.fullmatch(part):
+            start, stop, step = (None if n is None else int(n) for n in match.groups())
+            found.append(slice(start, stop, step))
+        else:
+            raise OptionError(
+                f"{source!r}: index {text} is none", "write numbers and slices: [0], [0:7], [:, 2]"
+            )
+    return tuple(found)
+
+
+def _indexed(piece: Piece, f: SchemaField) -> tuple[int, ...]:
+    """The shape of what a piece takes of one sample."""
+    try:
+        probe = np.broadcast_to(np.zeros((), np.uint8), f.shape)[piece.index]
+    except IndexError as e:
+        raise OptionError(f"{str(piece)!r}: {e}; its shape is {f.shape}", "change the index") from None
+    if probe.size == 0 and 0 not in f.shape:
+        raise OptionError(f"{str(piece)!r} takes no element; the shape is {f.shape}", "change the index")
+    return tuple(probe.shape)
+
+
+def same(found: Sequence[tuple[Run, tuple[Feature, ...]]], where: str) -> tuple[Feature, ...]:
+    """The features of all recordings, which must look alike in each.
+
+    Raises
+    ------
+    OptionError
+        Shape or dtype of one differs.
+    """
+    (first_run, first), *others = found
+    for run, features in others:
+        for a, b in zip(first, features, strict=True):
+            if (a.shape, a.kind, a.dtype) != (b.shape, b.kind, b.dtype):
+                raise OptionError(
+                    f"{where}: feature {a.name!r} is {a.shape} {a.dtype} in {first_run.path}, but {b.shape} {b.dtype} "
+                    f"in {run.path}",
+                    "give it a dtype, take the part that is the same, or convert them one by one",
+                )
+    return tuple(replace(a) for a in first)
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+def to_toml(found: Map, features: Sequence[Feature]) -> str:
+    """The map as a file, with what each feature looks like as comments."""
+    lines = [
+        "# Which stream and field becomes which feature. Change what is not meant, then give it back with --map.",
+        "# from = 'stream/field', 'stream/field[0:7]', or a list of them; role: " + ", ".join(ROLES) + ".",
+        "",
+        _pair("task", found.task) if found.task else '# task = "what was to be done, in a sentence"',
+        *([_pair("task_from", found.task_from)] if found.task_from else []),
+        *([_pair("robot", found.robot)] if found.robot else []),
+        *([_pair("fps", found.fps)] if found.fps is not None else []),
+        *([_pair("align", found.align)] if found.align else []),
+        *([_pair("lead", found.lead)] if found.lead else []),
+    ]
+    if found.target:
+        lines += ["", "[target]", *(_pair(key, value) for key, value in found.target.items())]
+    for spec, feature in zip(found.features, features, strict=True):
+        shape = f"{feature.dtype} {feature.shape}" if feature.kind != TEXT else "a string"
+        lines += ["", f"[features.{_quoted(spec.name)}]  # {feature.kind}, {shape}"]
+        lines += [_pair("from", spec.sources[0] if len(spec.sources) == 1 else list(spec.sources))]
+        lines += [_pair("role", spec.role)]
+        for key in ("kind", "dtype", "units", "names", "shift"):
+            if value := getattr(spec, key):
+                lines.append(_pair(key, list(value) if isinstance(value, tuple) else value))
+    lines += ["", *(f"# left out: {text}" for text in found.left_out)] if found.left_out else []
+    return "\n".join(lines) + "\n"
+
+
+def plain(found: Map) -> dict[str, Any]:
+    """All that a map says, as plain data: two that are equal do the same."""
+    return {key: value for key, value in asdict(found).items() if key not in ("where", "lines", "left_out")}
+
+
+def _pair(key: str, value: Any) -> str:
+    return f"{key} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"{value:g}" if isinstance(value, float) and value == round(value) else repr(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,334 @@
+"""What a conversion writes, unit by unit: files of streams, or episodes of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recd_client.errors import OptionError, OutputError
+
+from .choosing import Chosen, all_episodes, streams_of
+from .dataset import Dataset
+from .selection import AlignedRows, Samples, Selected, Span
+from .targets.base import EpisodeTarget, StreamTarget
+from .work import Workplace
+
+if TYPE_CHECKING:
+    from ..reader import Run
+    from .converting import Told
+
+
+@dataclass
+class Picked:
+    """What is to be written of each recording.
+
+    Parameters
+    ----------
+    runs : list of (str, list of Samples)
+        Name of a recording, and its streams.
+    problems : list of str
+        What is left out.
+    """
+
+    runs: list[tuple[str, list[Samples]]]
+    problems: list[str] = field(default_factory=list)
+
+
+def selected(
+    target: StreamTarget,
+    runs: Sequence[Run],
+    names: Sequence[str],
+    streams: Sequence[str] | None,
+    episodes: list[Chosen] | None,
+) -> Picked:
+    """The streams as they were recorded; of some episodes, if these are given.
+
+    Raises
+    ------
+    OptionError
+        A stream that was asked for by name does not fit the format; or none does.
+    """
+    picked = Picked([])
+    for run, name in zip(runs, names, strict=True):
+        several = any(mark.label == "recd.reset" for mark in run.marks)
+        chosen = episodes if episodes is not None else all_episodes([run]) if several else None
+        found: list[Samples] = []
+        for stream in streams_of(run, streams):
+            try:
+                one = Selected(run, run[stream], _spans(run, stream, chosen))
+                reason = target.refuses(one)
+            except OutputError as e:
+                if streams is not None:
+                    raise
+                reason = e.what
+            if not reason:
+                found.append(one)
+            elif streams is not None:
+                raise OptionError(f"stream {stream!r}: {reason}", "choose another format, or leave it out")
+            else:
+                picked.problems.append(f"{name}: stream {stream!r} is left out: {reason}")
+        if found:
+            picked.runs.append((name, found))
+    if not picked.runs:
+        raise OptionError(
+            f"nothing to write as {target.name}: " + ("; ".join(picked.problems) or "there is no stream"),
+            "choose another format",
+        )
+    return picked
+
+
+def _spans(run: Run, stream: str, chosen: list[Chosen] | None) -> list[Span]:
+    if chosen is None:
+        return [Span(0, len(run[stream]))]
+    mine = [c for c in chosen if c.run is run and c.episode[stream].stop > c.episode[stream].start]
+    return [
+        Span(c.episode[stream].start, c.episode[stream].stop, c.number if len(chosen) > 1 else None)
+        for c in mine
+    ]
+
+
+def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dataset: Dataset) -> Picked:
+    """One table of all features for each recording.
+
+    Raises
+    ------
+    OptionError
+        The format has no tables.
+    """
+    if not target.tables:
+        raise OptionError(
+            f"{target.name} keeps each stream at its own rate, without a map or --fps",
+            "choose streams with --streams",
+        )
+    picked = Picked([], list(dataset.problems))
+    for f in dataset.features:
+        if f.kind == "image":
+            picked.problems.append(f"feature {f.name!r} is left out: a table holds no images")
+    if all(f.kind == "image" for f in dataset.features):
+        raise OptionError(f"{target.name} holds no images", "use --to mp4 or --to png, without a map")
+    for run, name in zip(runs, names, strict=True):
+        rows = AlignedRows(run, name, dataset)
+        if rows.spans:
+            picked.runs.append((name, [rows]))
+    return picked
+
+
+# --- streams -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _File:
+    """One output of a stream target."""
+
+    #: Below the destination; empty: the destination itself.
+    name: str
+    streams: list[Samples]
+
+    @property
+    def samples(self) -> int:
+        return sum(map(len, self.streams))
+
+
+class StreamJob:
+    """Files of streams.
+
+    Parameters
+    ----------
+    target : StreamTarget
+    picked : Picked
+    place : Path
+        The destination.
+    several_runs : bool
+
+    Raises
+    ------
+    OptionError
+        The destination is one file, and there are several outputs.
+    """
+
+    episodes = 0
+
+    def __init__(self, target: StreamTarget, picked: Picked, place: Path, *, several_runs: bool) -> None:
+        self._target = target
+        self.problems = picked.problems
+        suffixes = (target.suffix, *target.suffixes)
+        files = [
+            _File(f"{run}/{name}{target.suffix}" if several_runs and not target.whole_run else f"{name}{target.suffix}", some)
+            for run, streams in picked.runs
+            for name, some in ([(run, streams)] if target.whole_run else [(s.name, [s]) for s in streams])
+        ]  # fmt: skip
+        if place.suffix.lower() in suffixes and target.suffix:
+            if len(files) > 1:
+                kind = "recordings" if target.whole_run else "streams"
+                known = ", ".join(file.name.removesuffix(target.suffix) for file in files)
+                raise OptionError(
+                    f"{place.name} is one file, but there are {len(files)} {kind}: {known}",
+                    "name a directory, or choose one with --streams",
+                )
+            files = [_File("", files[0].streams)]
+        elif place.suffix.lower() in _known_suffixes() - {*suffixes}:
+            raise OptionError(
+                f"{place.name} ends with {place.suffix}, but {target.name} is {' or '.join(suffixes)}",
+                "change the name, or --to",
+            )
+        self._files = files
+
+    @property
+    def files(self) -> list[str]:
+        """Names below the destination."""
+        return [file.name for file in self._files]
+
+    @property
+    def samples(self) -> int:
+        """Of all files."""
+        return sum(file.samples for file in self._files)
+
+    def check(self) -> None:
+        """Raise for what the format cannot hold."""
+        for file in self._files:
+            self._target.check(file.streams)
+
+    def run(self, work: Workplace, progress: Told) -> int:
+        """Write what is not done yet; how many units were."""
+        total, at, resumed = self.samples, 0, 0
+        for file in self._files:
+            path = work.output / file.name if file.name else work.output
+            if file.name in work.done and path.exists():
+                resumed += 1
+            else:
+                done = at
+
+                def advance(samples: int) -> None:
+                    nonlocal done
+                    done += samples
+                    progress(min(done, total), total, what)
+
+                what = ", ".join(s.name for s in file.streams)
+                progress(at, total, what)
+                with work.making(path) as temporary:
+                    self._target.write(temporary, file.streams, advance)
+                work.finish(file.name, [_told(s) for s in file.streams])
+            at += file.samples
+            progress(at, total, "")
+        return resumed
+
+    def told(self, work: Workplace) -> list[dict[str, Any]]:
+        """What the provenance says of each file."""
+        return [{"file": file.name, "streams": work.done[file.name]} for file in self._files]
+
+
+def _told(samples: Samples) -> dict[str, Any]:
+    """What is to be known of a stream in an output."""
+    told: dict[str, Any] = {
+        "stream": samples.name, "run": str(samples.run.path), "samples": len(samples), "schema": samples.schema.to_json(),
+    }  # fmt: skip
+    if samples.has_episodes:
+        told["episodes"] = [[s.episode, len(s)] for s in samples.spans]
+    if isinstance(samples, Selected):
+        told["gaps"] = [vars(gap) for gap in samples.stream.gaps]
+    return told
+
+
+def _known_suffixes() -> set[str]:
+    return {
+        ".csv",
+        ".npz",
+        ".h5",
+        ".hdf5",
+        ".parquet",
+        ".zarr",
+        ".mcap",
+        ".rrd",
+        ".mp4",
+        ".mkv",
+        ".mov",
+        ".png",
+    }
+
+
+# --- episodes ----------------------------------------------------------------------------------------
+
+
+class EpisodeJob:
+    """A set of episodes.
+
+    Parameters
+    ----------
+    target : EpisodeTarget
+    dataset : Dataset
+    place : Path
+        The destination.
+
+    Raises
+    ------
+    OptionError
+        The destination does not end as the format's files do.
+    """
+
+    def __init__(self, target: EpisodeTarget, dataset: Dataset, place: Path) -> None:
+        self._target = target
+        self._dataset = dataset
+        self.problems = list(dataset.problems)
+        suffixes = (target.suffix, *target.suffixes)
+        if target.suffix and place.suffix.lower() not in suffixes:
+            raise OptionError(
+                f"{place.name}: a {target.name} set is a file that ends with {' or '.join(suffixes)}",
+                f"name it {place.name}{target.suffix}",
+            )
+        if not target.suffix and place.suffix.lower() in _known_suffixes():
+            raise OptionError(f"{place.name}: a {target.name} set is a directory", f"name it {place.stem}")
+        self.files = [""]
+
+    @property
+    def samples(self) -> int:
+        """Rows of all episodes."""
+        return sum(self._dataset.lengths)
+
+    @property
+    def episodes(self) -> int:
+        """Number of them."""
+        return len(self._dataset.episodes)
+
+    def check(self) -> None:
+        """Raise for what the format cannot hold."""
+        self._target.check(self._dataset.features, self._dataset.fps)
+
+    def run(self, work: Workplace, progress: Told) -> int:
+        """Write what is not done yet; how many episodes were."""
+        done = len(work.done)
+        if done and not (self._target.resumes and work.output.exists()):
+            work.begin_anew()
+            done = 0
+        total, at = self.samples, sum(self._dataset.lengths[:done])
+        try:
+            self._target.open(work.output, self._dataset.features, self._dataset.fps, done)
+            for index in range(done, self.episodes):
+                what = f"episode {index + 1} of {self.episodes}"
+                furthest = 0
+
+                def reached(rows: int) -> None:
+                    nonlocal furthest
+                    furthest = max(furthest, rows)
+                    progress(at + furthest, total, what)
+
+                progress(at, total, what)
+                episode = self._dataset.read(index, reached)
+                self._target.write_episode(episode)
+                work.finish(str(index), self._told(index))
+                at += self._dataset.lengths[index]
+            self._target.close()
+        except BaseException:
+            self._target.abandon()
+            raise
+        progress(total, total, "")
+        return done
+
+    def _told(self, index: int) -> dict[str, Any]:
+        chosen = self._dataset.episodes[index]
+        return {"run": str(chosen.run.path), "episode": chosen.number, "rows": self._dataset.lengths[index]}
+
+    def told(self, work: Workplace) -> list[dict[str, Any]]:
+        """What the provenance says of each episode."""
+        return [work.done[str(index)] for index in range(self.episodes)]
