@@ -63,18 +63,12 @@ class MinariTarget(EpisodeTarget):
             (OBSERVATION, "observations: no feature is one"),
             (ACTION, "actions: no feature is one"),
         ):
-            found = [f for f in features if f.role == role]
+            found = _of(features, role)
             if not found:
                 raise OptionError(
                     f"Minari needs {names}", f"give one role = {role!r} in the map, see --map-out"
                 )
             tree_of(found, role == ACTION)
-            for f in found:
-                if f.kind == TEXT:
-                    raise OptionError(
-                        f"feature {f.name!r}: texts cannot be observations or actions here",
-                        "leave it out of the map, or give it role = 'info'",
-                    )
         for role, what in ((REWARD, "rewards"), (TERMINATED, "terminations"), (TRUNCATED, "truncations")):
             only = only_one(features, role, f"Minari has {what}")
             if only is not None and only.size != 1:
@@ -91,9 +85,9 @@ class MinariTarget(EpisodeTarget):
     def open(self, path: Path, features: Sequence[Feature], fps: float | None, done: int) -> None:
         """See :class:`EpisodeTarget`."""
         self._path, self._features = path, features
-        self._observations = tree_of([f for f in features if f.role == OBSERVATION], False)
-        self._actions = tree_of([f for f in features if f.role == ACTION], True)
-        self._files = EpisodeFiles(path.with_name("episodes"), done)
+        self._observations = tree_of(_of(features, OBSERVATION), False)
+        self._actions = tree_of(_of(features, ACTION), True)
+        self._files = EpisodeFiles(path.with_name(f"{path.name}.episodes"), done)
         self._count = done
         for index in range(done):
             with self._files.group(index) as file:
@@ -107,7 +101,7 @@ class MinariTarget(EpisodeTarget):
             group.create_group("infos")
             columns: dict[str, Column] = {}
             behind = [*((_at("observations", leaf), leaf.feature) for leaf in self._observations.leaves())]
-            behind += [(f"infos/{own_name(f)}", f) for f in self._features if f.role in (INFO, SUCCESS)]
+            behind += [(f"infos/{own_name(f)}", f) for f in self._features if _is_info(f)]
             for place, f in behind:
                 columns[f.name] = Column(group, place, n + 1, f, None, self._compression)
             choices: dict[str, Leaf] = {}
@@ -201,6 +195,15 @@ class MinariTarget(EpisodeTarget):
 
 def _at(group: str, leaf: Leaf) -> str:
     return f"{group}/{leaf.path}" if leaf.path else group
+
+
+def _of(features: Sequence[Feature], role: str) -> list[Feature]:
+    """The features that make a space; texts are in none."""
+    return [f for f in features if f.role == role and f.kind != TEXT]
+
+
+def _is_info(f: Feature) -> bool:
+    return f.role in (INFO, SUCCESS) or (f.kind == TEXT and f.role in (OBSERVATION, ACTION))
 
 
 def _dataset_id(told: str | None, name: str) -> str:

@@ -76,37 +76,35 @@ class RobomimicTarget(EpisodeTarget):
             )
         places: dict[str, str] = {}
         for f in features:
-            if f.kind == TEXT and f.role in (OBSERVATION, ACTION):
-                raise OptionError(
-                    f"feature {f.name!r}: robomimic has no texts among observations and actions",
-                    "leave it out of the map, or give it role = 'info'",
-                )
+            if f.kind == TEXT and f.role in (ACTION, REWARD):
+                raise OptionError(f"feature {f.name!r}: texts are no {f.role}s", "give it role = 'info'")
             place = self._place(f)
-            if f.role == OBSERVATION and place.count("/") > 1 and not self._isaac:
-                raise OptionError(
-                    f"feature {f.name!r}: robomimic's observations have names without '/'",
-                    "rename it in the map, or set layout = 'isaaclab', which has groups of them",
-                )
-            if places.setdefault(place, f.name) != f.name and f.role not in _ENDS:
-                raise OptionError(
-                    f"features {places[place]!r} and {f.name!r} would both be {place!r}", "rename one"
-                )
+            other = places.setdefault(place, f.name)
+            if other != f.name and f.role not in _ENDS:
+                raise OptionError(f"features {other!r} and {f.name!r} would both be {place!r}", "rename one")
+            for above in ("/".join(place.split("/")[:n]) for n in range(2, place.count("/") + 1)):
+                if above in places:
+                    raise OptionError(
+                        f"feature {f.name!r} would lie in {above!r}, which is feature {places[above]!r}",
+                        "rename one",
+                    )
 
     def _place(self, f: Feature) -> str:
         """The dataset of a feature, below its episode."""
         fixed = {ACTION: "actions", REWARD: "rewards", TERMINATED: "dones", TRUNCATED: "dones"}
         if f.role in fixed:
             return fixed[f.role]
-        name = own_name(f)
+        name = own_name(f).replace(".", "/") if self._isaac else own_name(f)
         if name == _STATES or (self._isaac and name.startswith(f"{_STATES}/")):
             return name
-        return f"{'obs' if f.role == OBSERVATION else 'infos'}/{name}"
+        # Texts are no observations that a network can be given.
+        return f"{'obs' if f.role == OBSERVATION and f.kind != TEXT else 'infos'}/{name}"
 
     # --- writing ---------------------------------------------------------------------------------
     def open(self, path: Path, features: Sequence[Feature], fps: float | None, done: int) -> None:
         """See :class:`EpisodeTarget`."""
         self._path, self._features, self._fps = path, features, fps
-        self._files = EpisodeFiles(path.with_name("demos"), done)
+        self._files = EpisodeFiles(path.with_name(f"{path.name}.episodes"), done)
         self._count = done
 
     def write_episode(self, episode: EpisodeData) -> None:

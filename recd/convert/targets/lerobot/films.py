@@ -1,0 +1,345 @@
+"""The video files of a LeRobot dataset: stretches of films one behind the other, copied, not encoded, where they fit.
+
+An episode's frames lie in a file from ``from_timestamp`` on. So a copied stretch may begin at the keyframe before the
+episode, and several episodes of a film are one stretch with what is between them, if that is little.
+
+LeRobot finds a frame by its time, as float32, and refuses what is 0.1 ms off. Late in a long file float32 is no longer
+that exact: an episode that would lie there begins a file of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recd_client.errors import OutputError
+
+from ....reader.decoding import Film
+from ....video import codecs, command, ffmpeg
+from ....video.counting import count_listed
+from ....video.files import describe, join, parameters
+from ....video.settings import MP4_SUFFIXES, VideoSettings
+from ...episodes import Clip
+from .shelf import MB, Place
+
+#: What LeRobot's decoders take, in MP4.
+_CODECS: Final = ("h264", "hevc", "av1", "vp9")
+#: LeRobot's tolerance, with something to spare.
+_TOLERANCE_S: Final = 0.9e-4
+#: Keyframes of what is encoded here lie so close because training asks for frames at random.
+_KEYFRAMES_APART: Final = 2
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Frames of a film that follow each other; an episode's.
+
+    Parameters
+    ----------
+    path : Path
+    first, frames : int
+    keyframe : int
+        The one that the first frame is decoded from.
+    mark : str
+        Size and checksum of the keyframe's packet.
+    film_frames : int
+        Of the whole film.
+    """
+
+    path: Path
+    first: int
+    frames: int
+    keyframe: int
+    mark: str
+    film_frames: int
+
+    @property
+    def end(self) -> int:
+        """The frame behind the last one."""
+        return self.first + self.frames
+
+
+@dataclass
+class _Piece:
+    """What is copied at once: a stretch from a keyframe on, with the episodes that lie in it."""
+
+    path: Path
+    begin: int
+    mark: str
+    end: int
+    film_frames: int
+    episodes: list[int] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        return self.begin == 0 and self.end == self.film_frames
+
+    @property
+    def bytes(self) -> float:
+        return self.path.stat().st_size * (self.end - self.begin) / max(1, self.film_frames)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where an episode's frames are.
+
+    Parameters
+    ----------
+    place : Place
+        Of the file.
+    offset : int
+        The first one's number in it.
+    frames : int
+    """
+
+    place: Place
+    offset: int
+    frames: int
+
+
+def stretch_of(clip: Clip, keyframes: Mapping[int, str], fps: Fraction) -> Stretch | None:
+    """An episode's stretch of a film, if that can be copied for LeRobot; else None, and it is to be encoded."""
+    film = clip.film
+    keyframe = max((k for k in keyframes if k <= clip.first_frame), default=None)
+    if keyframe is None or not is_exact(clip.first_frame - keyframe, clip.frames, fps):
+        return None
+    return Stretch(film.path, clip.first_frame, clip.frames, keyframe, keyframes[keyframe], film.frames)
+
+
+def can_be_copied(film: Film) -> bool:
+    """Whether LeRobot shows a film's frames as they are."""
+    fits = film.codec in _CODECS and film.pixel_format.startswith(("yuv", "nv12"))
+    return fits and not film.right and not film.bottom and film.path.suffix in MP4_SUFFIXES
+
+
+def keyframes_of(film: Film) -> dict[int, str]:
+    """Numbers of the frames that need no other; of each, size and checksum of its packet."""
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, "-discard", "nokey", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(film.path)),
+            *("-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"),
+        ]
+    )
+    found = {}
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        if not line.startswith("#"):
+            shown_at, duration, mark = _packet(line)
+            found[round(shown_at / max(duration, 1))] = mark
+    return found
+
+
+def _packet(line: str) -> tuple[int, int, str]:
+    """When a packet is shown and for how long, in ticks, and its size and checksum; as ``framecrc`` tells."""
+    _, _, shown_at, duration, size, crc, *_ = (word.strip() for word in line.split(","))
+    return int(shown_at), int(duration), f"{size} {crc}"
+
+
+def is_exact(offset: int, frames: int, fps: Fraction) -> bool:
+    """Whether LeRobot finds each frame of an episode that begins with frame ``offset`` of a file."""
+    rate = float(fps)
+    asked = offset / rate + (np.arange(frames) / rate).astype(np.float32).astype(np.float64)
+    shown = (offset + np.arange(frames)) / rate
+    apart = np.abs(asked.astype(np.float32) - shown.astype(np.float32))
+    return bool((apart < _TOLERANCE_S).all())
+
+
+class FilmWriter:
+    """Encodes an episode's images into a file of their own.
+
+    Parameters
+    ----------
+    path : Path
+    width, height : int, pixels
+    fps : Fraction
+    codec : str
+    crf : int or None
+
+    Raises
+    ------
+    CodecError
+        Nothing here encodes that.
+    """
+
+    def __init__(
+        self, path: Path, width: int, height: int, fps: Fraction, codec: str, crf: int | None
+    ) -> None:
+        # Odd sizes have no place in yuv420p, and LeRobot none for padding.
+        pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        settings = VideoSettings(
+            width, height, 3, fps, codec, crf=crf, pixel_format=pixel_format, codec_options={"g": _KEYFRAMES_APART}
+        )  # fmt: skip
+        self._path = path
+        arguments = command.arguments(settings, codecs.choose(settings), path)
+        self._process = subprocess.Popen(
+            [ffmpeg.executable(), *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, cwd="/", env=ffmpeg.environment(), start_new_session=True,
+        )  # fmt: skip
+
+    def write(self, image: NDArray[np.uint8]) -> None:
+        """The next one, ``(H, W, 3)``."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(memoryview(np.ascontiguousarray(image)).cast("B"))
+        except BrokenPipeError:
+            self.close()
+
+    def close(self) -> None:
+        """The file is complete."""
+        _, errors = self._process.communicate()
+        if self._process.returncode != 0:
+            told = errors.decode("utf-8", "replace").strip().splitlines() or ["ffmpeg ended"]
+            raise OutputError(f"{self._path} cannot be encoded: {told[0]}", "see: recd doctor")
+
+    def abandon(self) -> None:
+        """Nothing is to become of it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def write_films(
+    stretches: Sequence[Stretch],
+    root: Path,
+    pattern: str,
+    key: str,
+    fps: Fraction,
+    file_mb: float,
+    scratch: Path,
+) -> Iterator[Shown]:
+    """Write the video files of one feature, and tell where each episode is.
+
+    Parameters
+    ----------
+    stretches : sequence of Stretch
+        By episode; of one that was encoded its whole file.
+    root : Path
+        Of the dataset.
+    pattern, key : str
+        Of the files' names.
+    fps : Fraction
+    file_mb : float
+        A file is full from here on.
+    scratch : Path
+        A directory for what is cut out of films.
+    """  # fmt: skip
+    place = Place()
+    for number, file in enumerate(_files(_pieces(stretches), stretches, fps, file_mb * MB)):
+        place = place.behind if number else place
+        out = root / place.path(pattern, key)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        cut = [p.path if p.is_whole else _cut_out(p, scratch / f"{i}.mp4") for i, p in enumerate(file)]
+        join(cut, out, fps)
+        offset = 0
+        for piece in file:
+            for index in piece.episodes:
+                yield Shown(place, offset + stretches[index].first - piece.begin, stretches[index].frames)
+            offset += piece.end - piece.begin
+        if (written := count_listed(out)) != offset:
+            raise OutputError(f"{out} has {written} frames instead of {offset}", "see: recd doctor")
+
+
+def _pieces(stretches: Sequence[Stretch]) -> list[_Piece]:
+    """What is copied at once: an episode joins the one before if it begins within, or within a keyframe's reach."""
+    found: list[_Piece] = []
+    for index, s in enumerate(stretches):
+        last = found[-1] if found else None
+        if last is None or s.path != last.path or s.first < last.end or s.keyframe > last.end:
+            found.append(last := _Piece(s.path, s.keyframe, s.mark, s.end, s.film_frames))
+        last.end = s.end
+        last.episodes.append(index)
+    return found
+
+
+def _files(
+    pieces: Sequence[_Piece], stretches: Sequence[Stretch], fps: Fraction, full_bytes: float
+) -> Iterator[list[_Piece]]:
+    """The pieces of each file: of one encoder, not too large, and each frame where LeRobot finds it."""
+    file: list[_Piece] = []
+    size, offset, kind = 0.0, 0, None
+    for piece in pieces:
+        for part in _parts(piece, stretches, fps, full_bytes):
+            same = kind in (None, made := parameters(part.path))
+            if file and (
+                not same or size + part.bytes >= full_bytes or not _all_exact(part, stretches, offset, fps)
+            ):
+                yield file
+                file, size, offset = [], 0.0, 0
+            kind = made
+            file.append(part)
+            size += part.bytes
+            offset += part.end - part.begin
+    if file:
+        yield file
+
+
+def _parts(piece: _Piece, stretches: Sequence[Stretch], fps: Fraction, full_bytes: float) -> Iterator[_Piece]:
+    """A piece, cut between episodes where it is too large for one file, or too long."""
+    part: _Piece | None = None
+    for index in piece.episodes:
+        s = stretches[index]
+        if part is not None:
+            longer = replace(part, end=s.end, episodes=[*part.episodes, index])
+            if longer.bytes < full_bytes and _all_exact(longer, stretches, 0, fps):
+                part = longer
+                continue
+            yield part
+        part = _Piece(s.path, s.keyframe, s.mark, s.end, s.film_frames, [index])
+    if part is not None:
+        yield part
+
+
+def _all_exact(piece: _Piece, stretches: Sequence[Stretch], offset: int, fps: Fraction) -> bool:
+    return all(
+        is_exact(offset + stretches[i].first - piece.begin, stretches[i].frames, fps) for i in piece.episodes
+    )
+
+
+def _cut_out(piece: _Piece, out: Path) -> Path:
+    """A file of a piece's frames, copied."""
+    fps = describe(piece.path).fps
+    done = ffmpeg.run(
+        [
+            # A quarter frame late: the keyframe before that is the one that is meant.
+            *(*ffmpeg.QUIET, "-y", "-ss", f"{float((piece.begin + Fraction(1, 4)) / fps):.9f}"),
+            *(*ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(piece.path), "-map", "0:v:0", "-c", "copy"),
+            *(
+                "-frames:v",
+                str(piece.end - piece.begin),
+                "-bsf:v",
+                f"setts=ts=N:duration=1:time_base={1 / fps}",
+            ),
+            *("-r", str(fps), "-f", "mp4", ffmpeg.url(out)),
+        ]
+    )
+    if done.returncode != 0 or _first_packet(out) != piece.mark:
+        reason = done.reason if done.returncode != 0 else "the cut does not begin where it should"
+        raise OutputError(f"{piece.path} cannot be cut: {reason}", "set rewrap = 'no' in the map's [target]")
+    return out
+
+
+def _first_packet(path: Path) -> str:
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0", "-c", "copy"),
+            *("-frames:v", "1", "-f", "framecrc", "-"),
+        ]
+    )
+    lines = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if not line.startswith("#")]
+    return _packet(lines[0])[2] if lines else ""
+
+
+def told_of(path: Path) -> dict[str, Any]:
+    """What ``info.json`` tells of the video files, of which this is the first."""
+    info = describe(path)
+    whole = info.fps.denominator == 1
+    return {
+        "video.height": info.height, "video.width": info.width, "video.codec": info.codec,
+        "video.pix_fmt": info.pixel_format, "video.is_depth_map": False,
+        "video.fps": int(info.fps) if whole else float(info.fps), "video.channels": 3, "has_audio": False,
+    }  # fmt: skip
