@@ -204,7 +204,7 @@ class StreamJob:
                 counter = _Counter(progress, at, total, ", ".join(s.name for s in file.streams))
                 with work.making(path) as temporary:
                     self._target.write(temporary, file.streams, counter.add)
-                work.finish(file.name, [_told(s) for s in file.streams])
+                work.finish(file.name, [{**_told(s), **self._target.told(s)} for s in file.streams])
             at += file.samples
             progress(at, total, "")
         return resumed
@@ -240,8 +240,8 @@ def _told(samples: Samples) -> dict[str, Any]:
     }  # fmt: skip
     if samples.has_episodes:
         told["episodes"] = [[s.episode, len(s)] for s in samples.spans]
-    if isinstance(samples, Selected):
-        told["gaps"] = [vars(gap) for gap in samples.stream.gaps]
+    if samples.gaps:
+        told["gaps"] = samples.gaps
     return told
 
 
