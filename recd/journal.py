@@ -357,7 +357,8 @@ def merged_marks(streams: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[s
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for stream, told in streams.items():
         for mark in told:
-            one = merged.setdefault((mark["mono_ns"], mark["label"]), {**mark, "seq": {}})
+            key = mark["mono_ns"], mark["label"], repr(mark["fields"])
+            one = merged.setdefault(key, {**mark, "seq": {}})
             if "seq" in mark:  # not in what an older recd wrote
                 one["seq"][stream] = mark["seq"]
     return sorted(merged.values(), key=lambda m: m["mono_ns"])

@@ -35,7 +35,19 @@ if TYPE_CHECKING:
 @click.option("--streams", metavar="NAMES", help="Only these, separated by commas.")
 @click.option("--overwrite", is_flag=True, help="Replace DST once the new one is complete.")
 @json_option
-def command(paths: tuple[Path, ...], form: str | None, map_in: Path | None, map_out: Path | None, fps: float | None, align: str | None, episodes: str | None, success: bool, streams: str | None, overwrite: bool, as_json: bool) -> None:  # fmt: skip
+def command(
+    paths: tuple[Path, ...],
+    form: str | None,
+    map_in: Path | None,
+    map_out: Path | None,
+    fps: float | None,
+    align: str | None,
+    episodes: str | None,
+    success: bool,
+    streams: str | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Turn recordings into another format: SRC are what recd records, DST is made.
 
     Formats: csv npz hdf5 parquet zarr mcap rrd mp4 png (each stream at its own rate), lerobot robomimic minari

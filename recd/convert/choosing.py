@@ -14,6 +14,7 @@ import numpy as np
 from recd_client.errors import OptionError
 
 from ..batch import RESET
+from ..reader import ArrayStream
 from ..reader import open as open_run
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Chosen:
         if self.episode.success is not None:
             return self.episode.success
         for name, stream in self.run.streams.items():
-            if stream.kind != "array":
+            if not isinstance(stream, ArrayStream):
                 continue
             for field in stream.fields:
                 if (name if field == "data" else field) in _SUCCESS:

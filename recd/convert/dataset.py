@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recd_client.errors import OptionError
 
 from . import guess as guessing
@@ -123,7 +126,7 @@ def plan(
     return planned
 
 
-def _times(alignment: Alignment, chosen: Chosen, features: Sequence[Feature]):  # type: ignore[no-untyped-def]
+def _times(alignment: Alignment, chosen: Chosen, features: Sequence[Feature]) -> NDArray[np.float64]:
     rows = alignment.rows(chosen.run, chosen.episode, features)
     assert rows is not None
     return rows.t
@@ -153,12 +156,12 @@ def _lead(found: Map, features: Sequence[Feature], run: Run, fps: float | None) 
 def _planned(
     found: Map, features: tuple[Feature, ...], alignment: Alignment, episodes: list[Chosen]
 ) -> Dataset:
-    kept, lengths, problems = [], [], []
+    kept, apart, lengths, problems = [], [], [], []
     rates: list[float | None] = []
     for chosen in episodes:
         rows = alignment.rows(chosen.run, chosen.episode, features)
         if rows is None:
-            problems.append(f"episode {chosen.number} is left out: {_apart(chosen, features)}")
+            apart.append(chosen)
             continue
         kept.append(chosen)
         lengths.append(len(rows.t))
@@ -168,7 +171,13 @@ def _planned(
     if not kept:
         raise OptionError(
             f"no episode has a row: {_apart(episodes[0], features)}",
-            "leave out the feature of one of these streams",
+            "record them on one time base, or leave out the features of one of these streams",
+        )
+    if apart:
+        which = ", ".join(str(c.number) for c in apart[:5]) + (", ..." if len(apart) > 5 else "")
+        problems.insert(
+            0,
+            f"{len(apart)} of {len(episodes)} episodes are left out ({which}): {_apart(apart[0], features)}",
         )
     fps = alignment.fps
     if fps is None and rates and rates[0] is not None:

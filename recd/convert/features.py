@@ -48,7 +48,8 @@ class Piece:
 
     def of(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The elements meant, of each of ``(n, *shape)`` samples."""
-        return rows[(slice(None), *self.index)] if self.index else rows
+        key: tuple[slice | int, ...] = (slice(None), *self.index)
+        return rows[key]
 
 
 @dataclass(frozen=True)

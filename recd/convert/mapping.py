@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from ..reader import Run
 
 _FEATURE_KEYS: Final = ("from", "role", "dtype", "kind", "names", "units", "shift")
-_KEYS: Final = ("task", "task_from", "robot", "fps", "align", "lead", "target", "features")
+_TEXT_KEYS: Final = ("task", "task_from", "robot", "align", "lead")
+_KEYS: Final = (*_TEXT_KEYS, "fps", "target", "features")
 _INDEX: Final = re.compile(r"(.+?)\s*\[([^\[\]]*)\]")
 _SLICE: Final = re.compile(r"\s*(-?\d+)?\s*:\s*(-?\d+)?\s*(?::\s*(-?\d+)?\s*)?")
 _NAME: Final = re.compile(r"[^\x00-\x1f/\\\"]{1,128}")
@@ -160,12 +161,10 @@ def parse(text: str, where: str = "map") -> Map:
     fps = data.get("fps")
     if fps is not None and (isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps < 1e6):
         raise OptionError(f"{where}: fps = {fps!r}: expected rows per second, above 0", "write fps = 50")
-    texts = {
-        key: _typed(data, key, str, where) or "" for key in ("task", "task_from", "robot", "align", "lead")
-    }
+    texts = {key: _typed(data, key, str, where) or "" for key in _TEXT_KEYS}
     return Map(
-        tuple(specs), **texts, fps=None if fps is None else float(fps),
-        target=_typed(data, "target", dict, where) or {}, where=where, lines=lines,
+        tuple(specs), texts["task"], texts["task_from"], texts["robot"], None if fps is None else float(fps),
+        texts["align"], texts["lead"], target=_typed(data, "target", dict, where) or {}, where=where, lines=lines,
     )  # fmt: skip
 
 
@@ -182,7 +181,7 @@ def _loaded(text: str, where: str) -> dict[str, Any]:
                 "maps need tomli, which is not installed here", "install it: pip install 'recd[convert]'"
             ) from None
     try:
-        return toml.loads(text)
+        return dict(toml.loads(text))
     except toml.TOMLDecodeError as e:
         raise OptionError(f"{where} is no TOML: {e}", "mend that line") from None
 

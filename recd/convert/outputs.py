@@ -154,11 +154,14 @@ class StreamJob:
         self._target = target
         self.problems = picked.problems
         suffixes = (target.suffix, *target.suffixes)
-        files = [
-            _File(f"{run}/{name}{target.suffix}" if several_runs and not target.whole_run else f"{name}{target.suffix}", some)
-            for run, streams in picked.runs
-            for name, some in ([(run, streams)] if target.whole_run else [(s.name, [s]) for s in streams])
-        ]  # fmt: skip
+        if target.whole_run:
+            files = [_File(f"{run}{target.suffix}", streams) for run, streams in picked.runs]
+        else:
+            files = [
+                _File(f"{run}/{s.name}{target.suffix}" if several_runs else f"{s.name}{target.suffix}", [s])
+                for run, streams in picked.runs
+                for s in streams
+            ]
         if place.suffix.lower() in suffixes and target.suffix:
             if len(files) > 1:
                 kind = "recordings" if target.whole_run else "streams"
@@ -198,18 +201,10 @@ class StreamJob:
             if file.name in work.done and path.exists():
                 resumed += 1
             else:
-                done = at
-
-                def advance(samples: int) -> None:
-                    nonlocal done
-                    done += samples
-                    progress(min(done, total), total, what)
-
-                what = ", ".join(s.name for s in file.streams)
-                progress(at, total, what)
+                counter = _Counter(progress, at, total, ", ".join(s.name for s in file.streams))
                 with work.making(path) as temporary:
-                    self._target.write(temporary, file.streams, advance)
-                work.finish(file.name, [_told(s) for s in file.streams])
+                    self._target.write(temporary, file.streams, counter.add)
+                work.finish(file.name, [{**_told(s), **self._target.told(s)} for s in file.streams])
             at += file.samples
             progress(at, total, "")
         return resumed
@@ -219,15 +214,34 @@ class StreamJob:
         return [{"file": file.name, "streams": work.done[file.name]} for file in self._files]
 
 
+class _Counter:
+    """Passes on how far a unit is, as part of the whole."""
+
+    def __init__(self, progress: Told, begun: int, total: int, what: str) -> None:
+        self._progress, self._begun, self._total, self._what = progress, begun, total, what
+        self._done = 0
+        self.reach(0)
+
+    def add(self, samples: int) -> None:
+        """So many more are done."""
+        self.reach(self._done + samples)
+
+    def reach(self, done: int) -> None:
+        """So many are done, unless it was further before."""
+        self._done = max(self._done, done)
+        self._progress(min(self._begun + self._done, self._total), self._total, self._what)
+
+
 def _told(samples: Samples) -> dict[str, Any]:
     """What is to be known of a stream in an output."""
     told: dict[str, Any] = {
-        "stream": samples.name, "run": str(samples.run.path), "samples": len(samples), "schema": samples.schema.to_json(),
+        "stream": samples.name, "run": str(samples.run.path), "samples": len(samples),
+        "fields": {f.name: f"{f}, {f.unit}" if f.unit else str(f) for f in samples.schema.fields},
     }  # fmt: skip
     if samples.has_episodes:
         told["episodes"] = [[s.episode, len(s)] for s in samples.spans]
-    if isinstance(samples, Selected):
-        told["gaps"] = [vars(gap) for gap in samples.stream.gaps]
+    if samples.gaps:
+        told["gaps"] = samples.gaps
     return told
 
 
@@ -305,17 +319,8 @@ class EpisodeJob:
         try:
             self._target.open(work.output, self._dataset.features, self._dataset.fps, done)
             for index in range(done, self.episodes):
-                what = f"episode {index + 1} of {self.episodes}"
-                furthest = 0
-
-                def reached(rows: int) -> None:
-                    nonlocal furthest
-                    furthest = max(furthest, rows)
-                    progress(at + furthest, total, what)
-
-                progress(at, total, what)
-                episode = self._dataset.read(index, reached)
-                self._target.write_episode(episode)
+                counter = _Counter(progress, at, total, f"episode {index + 1} of {self.episodes}")
+                self._target.write_episode(self._dataset.read(index, counter.reach))
                 work.finish(str(index), self._told(index))
                 at += self._dataset.lengths[index]
             self._target.close()

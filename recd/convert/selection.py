@@ -69,6 +69,11 @@ class Samples(ABC):
         """Whether samples have numbers, of which a jump is a loss."""
 
     @property
+    def gaps(self) -> list[dict[str, Any]]:
+        """What was lost: ``first_seq``, ``last_seq``, ``count``, ``cause``."""
+        return []
+
+    @property
     def has_episodes(self) -> bool:
         """Whether there are several episodes."""
         return any(span.episode is not None for span in self.spans)
@@ -124,6 +129,11 @@ class Selected(Samples):
     def has_seq(self) -> bool:
         """See :class:`Samples`."""
         return "seq" in self.stream.known
+
+    @property
+    def gaps(self) -> list[dict[str, Any]]:
+        """See :class:`Samples`; of the whole stream."""
+        return [vars(gap) for gap in self.stream.gaps]
 
     def batches_by_span(
         self, rows: int | None = None, bytes: int | None = None

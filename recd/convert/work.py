@@ -91,8 +91,9 @@ class Workplace:
         if found is not None and found != self._request:
             if not self._overwrite:
                 other = [key for key in self._request if found.get(key) != self._request[key]]
+                what = ", ".join(other) or "choices"
                 raise OutputExistsError(
-                    f"{self.directory} is what an interrupted conversion left, with other {', '.join(other) or 'choices'}",
+                    f"{self.directory} is what an interrupted conversion left, with other {what}",
                     "repeat that command to go on with it, remove it, or begin anew with --overwrite",
                 )
             found = None

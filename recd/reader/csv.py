@@ -225,7 +225,9 @@ def _ragged(cell: str, field: Field) -> NDArray[Any]:
         cell = cell.replace("nan", "NaN").replace("inf", "Infinity")
     if "True" in cell or "False" in cell:
         cell = cell.lower()
-    return np.array(json.loads(cell)).astype(field.dtype).reshape(-1, *field.shape)
+    elements = json.loads(cell)
+    wide = {"f": "<f8", "u": "<u8"}.get(np.dtype(field.dtype).kind, "<i8")  # all are numbers that it holds
+    return np.array(elements, wide).astype(field.dtype).reshape(len(elements), *field.shape)
 
 
 def _cut(column: Rows, start: int, stop: int) -> Rows:
@@ -282,7 +284,7 @@ def _schema_of(header: list[str], first: list[str]) -> Schema:
     """What the samples look like, from header and first row: ``name_0, name_1, ...`` are one array of floats."""
     fields: list[Field] = []
     counts: dict[str, int] = {}
-    for name, cell in zip(header[1:], first or ["0"] * (len(header) - 1), strict=True):
+    for name, cell in zip(header[1:], first[1:] or ["0"] * (len(header) - 1), strict=True):
         numbered = _NUMBERED.fullmatch(name)
         kind = _kind_of(cell)
         if numbered and kind == FIXED:

@@ -125,8 +125,8 @@ def episodes_of(run: Run, name: str | None) -> list[Episode]:
         ranges = {key: slice(*(at + [len(streams[key])] * most)[k : k + 2]) for key, at in cuts.items()}
         begin = resets[k - 1] if 0 < k <= len(resets) else None
         found.append((ranges, begin, resets[k] if k < len(resets) else None))
-    while found and all(span.start == span.stop for span in found[-1][0].values()):
-        found.pop()
+    # Between two resets without a sample, or before one that opens the recording, nothing happened.
+    found = [each for each in found if any(span.start < span.stop for span in each[0].values())]
     return [_episode(run, k, name, *each) for k, each in enumerate(found)]
 
 

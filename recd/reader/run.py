@@ -122,7 +122,7 @@ class Run:
         return list(self._data.marks)
 
     def episodes(self, stream: str | None = None) -> list[Episode]:
-        """From one whole reset to the next; a last one without samples is not given.
+        """From one whole reset to the next; where no stream has a sample in between, there is none.
 
         Parameters
         ----------

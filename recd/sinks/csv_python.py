@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ def text_of(options: CSVFile, schema: Schema) -> tuple[bytes, CSVRows | PythonRo
 def _cells(batch: Batch, field: Field) -> Iterable[Sequence[Any]]:
     """The cells of one field in each row."""
     if field.kind == FIXED:
-        return batch.fixed(field.name).reshape(len(batch), -1).tolist()
+        return batch.fixed(field.name).reshape(len(batch), math.prod(field.shape)).tolist()
     column = batch.varying(field.name)
     if field.kind == STRING:
         return ([text] for text in column.strings())

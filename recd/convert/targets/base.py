@@ -72,7 +72,7 @@ class Target(ABC):
     #: Modules that must be importable.
     libraries: ClassVar[tuple[str, ...]] = ()
     #: Of its files. Empty: the output is a directory.
-    suffix: ClassVar[str] = ""
+    suffix: str = ""
     #: Other suffixes that mean it.
     suffixes: ClassVar[tuple[str, ...]] = ()
     #: Choices of this format: name to what it may be (a tuple), or to a type. The first, or none, is the default.
@@ -121,6 +121,10 @@ class StreamTarget(Target):
         progress : callable
             To be called after each batch, with its samples.
         """
+
+    def told(self, samples: Samples) -> dict[str, Any]:
+        """What the provenance says of a stream beyond its samples, fields and gaps: plain data."""
+        return {}
 
 
 class EpisodeTarget(Target):
