@@ -159,7 +159,7 @@ def join(pieces: Sequence[Path], out: Path, fps: Fraction, title: str = "") -> N
     """
     for piece in pieces:
         _require(piece)
-    kinds = {parameters(p) for p in pieces} if len(pieces) > 1 else set()
+    kinds = {_parameters(p) for p in pieces} if len(pieces) > 1 else set()
     if len(kinds) > 1:
         raise OutputError(
             f"{len(pieces)} pieces of {out.name} come from different encoders and do not join",
@@ -265,7 +265,7 @@ def _copy(
         os.close(fd)
 
 
-def parameters(path: Path) -> tuple[str, ...]:
+def _parameters(path: Path) -> tuple[str, ...]:
     """What must be equal for packets of two files to be decoded as one stream."""
     done = ffmpeg.run(
         [

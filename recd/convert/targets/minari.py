@@ -38,9 +38,9 @@ _DATASET_ID: Final = re.compile(r"([-_\w][-_\w/]*[-_\w]+/)?[-_\w]+?(-v\d+)?")
 class MinariTarget(EpisodeTarget):
     """A directory that ``minari.MinariDataset(directory / "data")`` reads; below Minari's own, ``load_dataset``."""
 
-    name: ClassVar[str] = "minari"
-    holds_provenance: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, tuple[str, ...] | type]] = {
+    name = "minari"
+    holds_provenance = True
+    options: ClassVar = {
         "dataset_id": str,
         "observation_space": str,
         "action_space": str,
@@ -87,6 +87,7 @@ class MinariTarget(EpisodeTarget):
         self._path, self._features = path, features
         self._observations = tree_of(_of(features, OBSERVATION), False)
         self._actions = tree_of(_of(features, ACTION), True)
+        path.mkdir(exist_ok=True)
         self._files = EpisodeFiles(path.with_name(f"{path.name}.episodes"), done)
         self._count = done
         for index in range(done):

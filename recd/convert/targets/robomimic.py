@@ -41,11 +41,11 @@ _ENDS: Final = (TERMINATED, TRUNCATED)
 class RobomimicTarget(EpisodeTarget):
     """One file that ``SequenceDataset`` of robomimic reads, or the dataset tools of Isaac Lab."""
 
-    name: ClassVar[str] = "robomimic"
-    suffix: ClassVar[str] = ".hdf5"
-    suffixes: ClassVar[tuple[str, ...]] = (".h5",)
-    holds_provenance: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, tuple[str, ...] | type]] = {
+    name = "robomimic"
+    suffix = ".hdf5"
+    suffixes = (".h5",)
+    holds_provenance = True
+    options: ClassVar = {
         "layout": ("robomimic", "isaaclab"),
         "env_type": tuple(_ENV_TYPES),
         "env_name": str,
@@ -104,6 +104,7 @@ class RobomimicTarget(EpisodeTarget):
     def open(self, path: Path, features: Sequence[Feature], fps: float | None, done: int) -> None:
         """See :class:`EpisodeTarget`."""
         self._path, self._features, self._fps = path, features, fps
+        path.touch()
         self._files = EpisodeFiles(path.with_name(f"{path.name}.episodes"), done)
         self._count = done
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from recd_client.errors import OptionError
 
+from ....video import files
 from ...episodes import EpisodeData
 from ...features import IMAGE, TEXT, Feature
 from ..base import DatasetInfo, EpisodeTarget
@@ -55,11 +56,11 @@ _DATA: Final = "rows.arrow"
 class LeRobotTarget(EpisodeTarget):
     """A directory that ``LeRobotDataset(repo_id, root=directory)`` reads."""
 
-    name: ClassVar[str] = "lerobot"
-    extra: ClassVar[str] = "lerobot"
-    libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "PIL")
-    constant_rate: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, tuple[str, ...] | type]] = {
+    name = "lerobot"
+    extra = "lerobot"
+    libraries = ("pyarrow", "PIL")
+    constant_rate = True
+    options: ClassVar = {
         "images": ("video", "image"),
         "rewrap": ("yes", "no"),
         "codec": ("h264", "hevc", "av1"),
@@ -70,7 +71,7 @@ class LeRobotTarget(EpisodeTarget):
 
     def __init__(self, info: DatasetInfo) -> None:
         super().__init__(info)
-        self._keyframes: dict[Path, dict[int, str]] = {}
+        self._keyframes: dict[Path, list[int]] = {}
 
     # --- what it can hold ------------------------------------------------------------------------
     def check(self, features: Sequence[Feature], fps: float | None) -> None:
@@ -94,6 +95,7 @@ class LeRobotTarget(EpisodeTarget):
         self._in_rows = [f for f in features if f not in self._films]
         self._schema = rows.schema_of(self._in_rows)
         self._scratch = path.with_name(f"{path.name}.episodes")
+        path.mkdir(exist_ok=True)
         self._scratch.mkdir(exist_ok=True)
         self._about: list[dict[str, Any]] = []
         for index in range(done):
@@ -198,7 +200,7 @@ class LeRobotTarget(EpisodeTarget):
             return {"file": name}
         assert stretch is not None
         return {
-            "path": str(stretch.path), "first": stretch.first, "keyframe": stretch.keyframe, "mark": stretch.mark,
+            "path": str(stretch.path), "first": stretch.first, "keyframe": stretch.keyframe, "rate": stretch.rate,
             "film_frames": stretch.film_frames,
         }  # fmt: skip
 
@@ -207,7 +209,7 @@ class LeRobotTarget(EpisodeTarget):
         if clip is None or not films.can_be_copied(clip.film):
             return None
         if clip.path not in self._keyframes:
-            self._keyframes[clip.path] = films.keyframes_of(clip.film)
+            self._keyframes[clip.path] = files.keyframes(clip.path, clip.fps)
         return films.stretch_of(clip, self._keyframes[clip.path], self._fps)
 
     def close(self) -> None:
@@ -227,7 +229,7 @@ class LeRobotTarget(EpisodeTarget):
             told, n = dict(about["films"][name]), about["length"]
             if "file" in told:
                 path = self._directory(index) / told["file"]
-                found.append(films.Stretch(path, 0, n, 0, "", n))
+                found.append(films.Stretch(path, 0, n, 0, str(self._fps), n))
             else:
                 found.append(films.Stretch(frames=n, **{**told, "path": Path(told["path"])}))
         return found

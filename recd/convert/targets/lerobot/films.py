@@ -9,8 +9,8 @@ that exact: an episode that would lie there begins a file of its own.
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from recd_client.errors import OutputError
 
 from ....reader.decoding import Film
-from ....video import codecs, command, ffmpeg
+from ....video import codecs, command, files
 from ....video.counting import count_listed
-from ....video.files import describe, join, parameters
 from ....video.settings import MP4_SUFFIXES, VideoSettings
+from ... import clips
 from ...episodes import Clip
 from .shelf import MB, Place
 
@@ -47,8 +47,8 @@ class Stretch:
     first, frames : int
     keyframe : int
         The one that the first frame is decoded from.
-    mark : str
-        Size and checksum of the keyframe's packet.
+    rate : str
+        Frames per second of the film, as a fraction.
     film_frames : int
         Of the whole film.
     """
@@ -57,7 +57,7 @@ class Stretch:
     first: int
     frames: int
     keyframe: int
-    mark: str
+    rate: str
     film_frames: int
 
     @property
@@ -72,8 +72,8 @@ class _Piece:
 
     path: Path
     begin: int
-    mark: str
     end: int
+    rate: str
     film_frames: int
     episodes: list[int] = field(default_factory=list)
 
@@ -104,41 +104,18 @@ class Shown:
     frames: int
 
 
-def stretch_of(clip: Clip, keyframes: Mapping[int, str], fps: Fraction) -> Stretch | None:
-    """An episode's stretch of a film, if that can be copied for LeRobot; else None, and it is to be encoded."""
-    film = clip.film
-    keyframe = max((k for k in keyframes if k <= clip.first_frame), default=None)
-    if keyframe is None or not is_exact(clip.first_frame - keyframe, clip.frames, fps):
-        return None
-    return Stretch(film.path, clip.first_frame, clip.frames, keyframe, keyframes[keyframe], film.frames)
-
-
 def can_be_copied(film: Film) -> bool:
     """Whether LeRobot shows a film's frames as they are."""
     fits = film.codec in _CODECS and film.pixel_format.startswith(("yuv", "nv12"))
     return fits and not film.right and not film.bottom and film.path.suffix in MP4_SUFFIXES
 
 
-def keyframes_of(film: Film) -> dict[int, str]:
-    """Numbers of the frames that need no other; of each, size and checksum of its packet."""
-    done = ffmpeg.run(
-        [
-            *(*ffmpeg.QUIET, "-discard", "nokey", *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(film.path)),
-            *("-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"),
-        ]
-    )
-    found = {}
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if not line.startswith("#"):
-            shown_at, duration, mark = _packet(line)
-            found[round(shown_at / max(duration, 1))] = mark
-    return found
-
-
-def _packet(line: str) -> tuple[int, int, str]:
-    """When a packet is shown and for how long, in ticks, and its size and checksum; as ``framecrc`` tells."""
-    _, _, shown_at, duration, size, crc, *_ = (word.strip() for word in line.split(","))
-    return int(shown_at), int(duration), f"{size} {crc}"
+def stretch_of(clip: Clip, keyframes: Sequence[int], fps: Fraction) -> Stretch | None:
+    """An episode's stretch of a film; None if it begins so far behind a keyframe that LeRobot would not find it."""
+    keyframe = keyframes[bisect_right(keyframes, clip.first_frame) - 1]
+    if not is_exact(clip.first_frame - keyframe, clip.frames, fps):
+        return None
+    return Stretch(clip.path, clip.first_frame, clip.frames, keyframe, str(clip.fps), clip.film.frames)
 
 
 def is_exact(offset: int, frames: int, fps: Fraction) -> bool:
@@ -175,32 +152,19 @@ class FilmWriter:
         settings = VideoSettings(
             width, height, 3, fps, codec, crf=crf, pixel_format=pixel_format, codec_options={"g": _KEYFRAMES_APART}
         )  # fmt: skip
-        self._path = path
-        arguments = command.arguments(settings, codecs.choose(settings), path)
-        self._process = subprocess.Popen(
-            [ffmpeg.executable(), *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, cwd="/", env=ffmpeg.environment(), start_new_session=True,
-        )  # fmt: skip
+        self._pipe = clips.Pipe(command.arguments(settings, codecs.choose(settings), path), path)
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """The next one, ``(H, W, 3)``."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(memoryview(np.ascontiguousarray(image)).cast("B"))
-        except BrokenPipeError:
-            self.close()
+        self._pipe.write(np.ascontiguousarray(image).data.cast("B"))
 
     def close(self) -> None:
         """The file is complete."""
-        _, errors = self._process.communicate()
-        if self._process.returncode != 0:
-            told = errors.decode("utf-8", "replace").strip().splitlines() or ["ffmpeg ended"]
-            raise OutputError(f"{self._path} cannot be encoded: {told[0]}", "see: recd doctor")
+        self._pipe.finish()
 
     def abandon(self) -> None:
         """Nothing is to become of it."""
-        self._process.kill()
-        self._process.communicate()
+        self._pipe.kill()
 
 
 def write_films(
@@ -233,8 +197,7 @@ def write_films(
         place = place.behind if number else place
         out = root / place.path(pattern, key)
         out.parent.mkdir(parents=True, exist_ok=True)
-        cut = [p.path if p.is_whole else _cut_out(p, scratch / f"{i}.mp4") for i, p in enumerate(file)]
-        join(cut, out, fps)
+        files.join([_cut_out(piece, scratch / f"{i}.mp4") for i, piece in enumerate(file)], out, fps)
         offset = 0
         for piece in file:
             for index in piece.episodes:
@@ -250,7 +213,7 @@ def _pieces(stretches: Sequence[Stretch]) -> list[_Piece]:
     for index, s in enumerate(stretches):
         last = found[-1] if found else None
         if last is None or s.path != last.path or s.first < last.end or s.keyframe > last.end:
-            found.append(last := _Piece(s.path, s.keyframe, s.mark, s.end, s.film_frames))
+            found.append(last := _Piece(s.path, s.keyframe, s.end, s.rate, s.film_frames))
         last.end = s.end
         last.episodes.append(index)
     return found
@@ -261,16 +224,16 @@ def _files(
 ) -> Iterator[list[_Piece]]:
     """The pieces of each file: of one encoder, not too large, and each frame where LeRobot finds it."""
     file: list[_Piece] = []
-    size, offset, kind = 0.0, 0, None
+    size, offset = 0.0, 0
     for piece in pieces:
         for part in _parts(piece, stretches, fps, full_bytes):
-            same = kind in (None, made := parameters(part.path))
             if file and (
-                not same or size + part.bytes >= full_bytes or not _all_exact(part, stretches, offset, fps)
+                size + part.bytes >= full_bytes
+                or not _all_exact(part, stretches, offset, fps)
+                or not (part.path == file[-1].path or files.same_kind(part.path, file[-1].path))
             ):
                 yield file
                 file, size, offset = [], 0.0, 0
-            kind = made
             file.append(part)
             size += part.bytes
             offset += part.end - part.begin
@@ -289,7 +252,7 @@ def _parts(piece: _Piece, stretches: Sequence[Stretch], fps: Fraction, full_byte
                 part = longer
                 continue
             yield part
-        part = _Piece(s.path, s.keyframe, s.mark, s.end, s.film_frames, [index])
+        part = _Piece(s.path, s.keyframe, s.end, s.rate, s.film_frames, [index])
     if part is not None:
         yield part
 
@@ -301,42 +264,17 @@ def _all_exact(piece: _Piece, stretches: Sequence[Stretch], offset: int, fps: Fr
 
 
 def _cut_out(piece: _Piece, out: Path) -> Path:
-    """A file of a piece's frames, copied."""
-    fps = describe(piece.path).fps
-    done = ffmpeg.run(
-        [
-            # A quarter frame late: the keyframe before that is the one that is meant.
-            *(*ffmpeg.QUIET, "-y", "-ss", f"{float((piece.begin + Fraction(1, 4)) / fps):.9f}"),
-            *(*ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(piece.path), "-map", "0:v:0", "-c", "copy"),
-            *(
-                "-frames:v",
-                str(piece.end - piece.begin),
-                "-bsf:v",
-                f"setts=ts=N:duration=1:time_base={1 / fps}",
-            ),
-            *("-r", str(fps), "-f", "mp4", ffmpeg.url(out)),
-        ]
-    )
-    if done.returncode != 0 or _first_packet(out) != piece.mark:
-        reason = done.reason if done.returncode != 0 else "the cut does not begin where it should"
-        raise OutputError(f"{piece.path} cannot be cut: {reason}", "set rewrap = 'no' in the map's [target]")
+    """A file of a piece's frames, copied; the film itself if it is all of that."""
+    if piece.is_whole:
+        return piece.path
+    rate = Fraction(piece.rate)
+    files.take(piece.path, out, rate, piece.begin, piece.end - piece.begin, rate)
     return out
-
-
-def _first_packet(path: Path) -> str:
-    done = ffmpeg.run(
-        [
-            *(*ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, "-i", ffmpeg.url(path), "-map", "0:v:0", "-c", "copy"),
-            *("-frames:v", "1", "-f", "framecrc", "-"),
-        ]
-    )
-    lines = [line for line in done.stdout.decode("utf-8", "replace").splitlines() if not line.startswith("#")]
-    return _packet(lines[0])[2] if lines else ""
 
 
 def told_of(path: Path) -> dict[str, Any]:
     """What ``info.json`` tells of the video files, of which this is the first."""
-    info = describe(path)
+    info = files.describe(path)
     whole = info.fps.denominator == 1
     return {
         "video.height": info.height, "video.width": info.width, "video.codec": info.codec,
