@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recd.convert.converting import Converted, convert
+from recd.convert import Converted, convert
 from recd_client import NPZFile, Recorder, VideoFile
 
 LENGTHS = (7, 30, 65)
@@ -55,7 +55,8 @@ def sample(k: int) -> dict[str, Any]:
     rng = np.random.default_rng(k)
     return {
         "qpos": rng.normal(size=3).astype(np.float32), "grid": rng.normal(size=(2, 3)).astype(np.float32),
-        "cube": rng.integers(0, 9, (2, 2, 2)), "contact": bool(k % 3), "thumb": rng.integers(0, 255, (16, 20, 3), np.uint8),
+        "cube": rng.integers(0, 9, (2, 2, 2)), "contact": bool(k % 3),
+        "thumb": rng.integers(0, 255, (16, 20, 3), np.uint8),
         "ctrl": rng.normal(size=2).astype(np.float32), "reward": float(k) / 4, "word": f"word {k}",
     }  # fmt: skip
 

@@ -10,12 +10,11 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from takes import LENGTHS, column, converted, json_of, record, steps_of
 
-from recd.convert import mapping
-from recd.convert.converting import convert
+from recd.convert import convert, mapping
 from recd_client.errors import OptionError
 from recd_client.gymnasium import RecordEpisode, load_episode
-from takes import LENGTHS, column, converted, json_of, record, steps_of
 
 pytestmark = pytest.mark.requires("gymnasium")
 
@@ -26,7 +25,9 @@ class Maze(gymnasium.Env):
     observation_space = gymnasium.spaces.Dict(
         {
             "at": gymnasium.spaces.Box(-9, 9, (2,), np.float64),
-            "seen": gymnasium.spaces.Tuple((gymnasium.spaces.Box(0, 255, (3,), np.uint8), gymnasium.spaces.Discrete(4))),
+            "seen": gymnasium.spaces.Tuple(
+                (gymnasium.spaces.Box(0, 255, (3,), np.uint8), gymnasium.spaces.Discrete(4))
+            ),
         }
     )  # fmt: skip
     action_space = gymnasium.spaces.Discrete(5)
@@ -79,7 +80,9 @@ def test_an_episode_has_one_observation_more_than_actions(played: Path, file: h5
         group, expected = file[f"episode_{episode}"], load_episode(played / f"episode_{episode}.npz")
         assert np.array_equal(group["observations/at"], expected.observations["at"])
         for part in (0, 1):
-            assert np.array_equal(group[f"observations/seen/_index_{part}"], expected.observations["seen"][part])
+            assert np.array_equal(
+                group[f"observations/seen/_index_{part}"], expected.observations["seen"][part]
+            )
         assert np.array_equal(group["actions"], expected.actions)
         assert np.array_equal(group["rewards"], expected.rewards)
         assert len(group["observations/at"]) == len(group["actions"]) + 1

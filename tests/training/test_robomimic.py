@@ -9,11 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
-from recd.convert import mapping
-from recd.convert.converting import convert
-from recd_client.errors import OptionError
 from takes import LENGTHS, column, converted, picture, record, seen, steps_of
+
+from recd.convert import convert, mapping
+from recd_client.errors import OptionError
 
 #: A color is off by so much where the film is no exact copy.
 LOSS = 3
@@ -89,7 +88,13 @@ def test_what_is_known_of_episodes(demos: h5py.File) -> None:
 
 def test_options(take: Path, tmp_path: Path) -> None:
     """A share of the episodes is for validation, next observations can be left out, and the environment named."""
-    target = {"validation": 0.34, "next_obs": "no", "env_name": "Walk", "env_type": "robosuite", "compression": "gzip"}
+    target = {
+        "validation": 0.34,
+        "next_obs": "no",
+        "env_name": "Walk",
+        "env_type": "robosuite",
+        "compression": "gzip",
+    }
     converted(take, tmp_path / "walk.hdf5", "robomimic", target)
     with h5py.File(tmp_path / "walk.hdf5") as file:
         train, valid = (set(file[f"mask/{name}"][:].tolist()) for name in ("train", "valid"))
@@ -144,7 +149,7 @@ ACTION = '[features.action]\nfrom = "state/ctrl"'
         ([ACTION, '[features.other]\nfrom = "state/qpos"\nrole = "action"'], "not of action, other"),
         ([ACTION, '[features.reward]\nfrom = "state/word"'], "texts are no rewards"),
         (
-            [ACTION, '[features."observation.x"]\nfrom = "state/qpos"', '[features.x]\nfrom = "state/qpos"\nrole = "observation"'],
+            [ACTION, '[features."observation.x"]\nfrom = "state/qpos"', '[features."obs.x"]\nfrom = "state/qpos"'],
             "would both be",
         ),
         (['[target]\nvalidation = 1.5', ACTION], "between 0 and 1"),
