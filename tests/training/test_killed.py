@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from takes import LENGTHS, PATIENCE_S, record
 
 from recd.convert import convert
-from takes import LENGTHS, PATIENCE_S, record
 
 POINTS = 5
 FORMATS = [

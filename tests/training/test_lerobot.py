@@ -255,3 +255,27 @@ def test_a_fraction_as_rate(take: Path, tmp_path: Path) -> None:
     assert describe(next(out.glob("videos/*/*/*.mp4"))).fps == Fraction(100, 3)
     first = rows(out)[: rows(out, "meta/episodes")[0]["length"]]
     assert [row["timestamp"] for row in first] == [float(np.float32(k * 0.03)) for k in range(len(first))]
+
+
+def test_odd_sizes_and_gray_pictures(shared_runtime: Path, tmp_path: Path) -> None:
+    """Films with padding, and of gray, become films of just their pictures, in three channels."""
+    from recd_client import NPZFile, Recorder, VideoFile
+
+    with Recorder("odd", dir=tmp_path / "odd", dt=DT) as rec:
+        state = rec.stream("state", NPZFile("state.npz"))
+        odd = rec.stream("odd", VideoFile("odd.mp4", fps=50))
+        gray = rec.stream("gray", VideoFile("gray.mkv", fps=50, codec="ffv1", pixel_format="gray"))
+        for k in range(20):
+            state.write({"ctrl": np.float32(k)}, t=k * DT)
+            odd.write(np.full((33, 47, 3), 10 * k, np.uint8), t=k * DT)
+            gray.write(np.full((33, 47), 10 * k, np.uint8), t=k * DT)
+    converted(tmp_path / "odd", tmp_path / "set", "lerobot")
+    (episode,) = rows(tmp_path / "set", "meta/episodes")
+    info = json_of(tmp_path / "set/meta/info.json")
+    for name in ("odd", "gray"):
+        assert info["features"][CAMERA + name]["shape"] == [33, 47, 3]
+        found = frames(tmp_path / "set", name, episode)
+        assert found.shape == (20, 33, 47, 3)
+        assert np.abs(found.astype(int) - 10 * np.arange(20)[:, None, None, None]).max() <= LOSS
+        mean = np.ravel(episode[f"stats/{CAMERA}{name}/mean"]) * 255
+        assert np.abs(mean - 95).max() <= LOSS

@@ -160,3 +160,35 @@ def test_what_it_cannot_hold(take: Path, tmp_path: Path, features: list[str], sa
     with pytest.raises(OptionError, match=says):
         convert(take, tmp_path / "walk.hdf5", to="robomimic", map=_map(*features))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.requires("gymnasium")
+def test_episodes_of_an_environment(shared_runtime: Path, tmp_path: Path) -> None:
+    """What Gymnasium's wrapper recorded: each action with the observation it was chosen by, and what it led to."""
+    import gymnasium
+
+    from recd_client.gymnasium import RecordEpisode, load_episode
+
+    env = RecordEpisode(gymnasium.make("CartPole-v1"), str(tmp_path / "episodes"))
+    for seed in range(2):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            _, _, terminated, truncated, _ = env.step(seed)
+            over = terminated or truncated
+    env.close()
+    converted(tmp_path / "episodes", tmp_path / "set.hdf5", "robomimic")
+    with h5py.File(tmp_path / "set.hdf5") as file:
+        assert json.loads(file["data"].attrs["env_args"])["env_name"] == "CartPole-v1"
+        for episode in range(2):
+            demo, expected = (
+                file[f"data/demo_{episode}"],
+                load_episode(tmp_path / f"episodes/episode_{episode}.npz"),
+            )
+            assert np.array_equal(demo["obs/state"], expected.observations[:-1])
+            assert np.array_equal(demo["next_obs/state"], expected.observations[1:])
+            assert np.array_equal(demo["actions"][:, 0], expected.actions)
+            assert np.array_equal(demo["rewards"], expected.rewards)
+            assert np.array_equal(demo["dones"], expected.terminations | expected.truncations)
+            assert demo.attrs["seed"] == episode
+            assert "next_obs_repeated" not in demo.attrs

@@ -19,7 +19,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from recd_client.errors import OptionError
 
+from ....reader.decoding import Film
 from ....video import files
 from ...episodes import EpisodeData
 from ...features import IMAGE, TEXT, Feature
@@ -176,41 +176,37 @@ class LeRobotTarget(EpisodeTarget):
     def _write_film(
         self, f: Feature, episode: EpisodeData, directory: Path, found: dict[str, stats.Stats]
     ) -> dict[str, Any]:
-        """What tells of the episode's stretch of a film: of one that is there, or of one that is made."""
-        stretch = self._stretch(f, episode)
+        """What tells of the episode's frames: the stretch of a film that is there, or a film that is made."""
         counted = stats.ImageStats(episode.length)
-        name = f"{self._films.index(f)}.mp4"
-        with ExitStack() as made:
-            writer = None
-            if stretch is None:
-                height, width, _ = f.shape
-                writer = films.FilmWriter(
-                    directory / name, width, height, self._fps, self.option("codec"), self.option("crf")
-                )
-                made.callback(writer.abandon)
-            for image in episode.images(f.name):
-                image = _rgb(image)
-                counted.see(image)
-                if writer is not None:
+        if (copied := self._copied(f, episode)) is not None:
+            stretch, film = copied
+            for image in films.looked_at(stretch, film, len(stats.sampled(episode.length))):
+                counted.take(image)
+            episode.reached(episode.length)
+            told = {key: getattr(stretch, key) for key in ("first", "keyframe", "rate", "film_frames")}
+            told["path"] = str(stretch.path)
+        else:
+            name = f"{self._films.index(f)}.mp4"
+            height, width, _ = f.shape
+            codec, crf = self.option("codec"), self.option("crf")
+            with films.FilmWriter(directory / name, width, height, self._fps, codec, crf) as writer:
+                for image in map(_rgb, episode.images(f.name)):
+                    counted.see(image)
                     writer.write(image)
-            made.pop_all()
+                writer.finish()
+            told = {"file": name}
         found[f.name] = counted.result()
-        if writer is not None:
-            writer.close()
-            return {"file": name}
-        assert stretch is not None
-        return {
-            "path": str(stretch.path), "first": stretch.first, "keyframe": stretch.keyframe, "rate": stretch.rate,
-            "film_frames": stretch.film_frames,
-        }  # fmt: skip
+        return told
 
-    def _stretch(self, f: Feature, episode: EpisodeData) -> films.Stretch | None:
+    def _copied(self, f: Feature, episode: EpisodeData) -> tuple[films.Stretch, Film] | None:
+        """The stretch of a film that can be copied, if there is one."""
         clip = episode.clip(f.name) if self.option("rewrap") == "yes" else None
         if clip is None or not films.can_be_copied(clip.film):
             return None
         if clip.path not in self._keyframes:
             self._keyframes[clip.path] = files.keyframes(clip.path, clip.fps)
-        return films.stretch_of(clip, self._keyframes[clip.path], self._fps)
+        stretch = films.stretch_of(clip, self._keyframes[clip.path], self._fps)
+        return None if stretch is None else (stretch, clip.film)
 
     def close(self) -> None:
         """See :class:`EpisodeTarget`."""

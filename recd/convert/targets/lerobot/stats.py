@@ -84,17 +84,20 @@ class ImageStats:
         self._at = 0
 
     def see(self, image: NDArray[np.uint8]) -> None:
-        """The next image, ``(H, W, 3)``."""
+        """The next image, ``(H, W, 3)``; it is looked at if it is one of :func:`sampled`."""
         if self._at in self._wanted:
-            height, width, _ = image.shape
-            step = 1
-            if max(width, height) >= _LARGE:
-                step = (width if width > height else height) // _LARGE_BECOMES
-            for channel in range(3):
-                values = image[::step, ::step, channel].ravel()
-                self._counts[channel] += np.bincount(values, minlength=256)
-            self._taken += 1
+            self.take(image)
         self._at += 1
+
+    def take(self, image: NDArray[np.uint8]) -> None:
+        """Look at an image."""
+        height, width, _ = image.shape
+        step = 1
+        if max(width, height) >= _LARGE:
+            step = (width if width > height else height) // _LARGE_BECOMES
+        for channel in range(3):
+            self._counts[channel] += np.bincount(image[::step, ::step, channel].ravel(), minlength=256)
+        self._taken += 1
 
     def result(self) -> Stats:
         """The statistics, each ``(3, 1, 1)``."""
@@ -106,7 +109,8 @@ class ImageStats:
 def sampled(length: int) -> list[int]:
     """Which images of an episode are looked at: all of a short one, of longer ones fewer and fewer."""
     count = max(min(100, length), min(int(length**0.75), 10_000))
-    found: list[int] = np.round(np.linspace(0, length - 1, count)).astype(int).tolist()
+    last, gaps = max(length - 1, 1), max(count - 1, 1)
+    found: list[int] = np.floor(np.arange(count) * last / gaps + 0.5).astype(int).tolist()
     return found
 
 
