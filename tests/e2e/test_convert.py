@@ -136,7 +136,7 @@ def many_streams(directory: Path, count: int = 5) -> Path:
 
 
 def test_a_killed_conversion_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill -9 in the third of five files: two stay as they are, the others are made, and all are as without the kill."""
+    """Kill -9 in the third of five files: two stay as they are, the others are made, all as without the kill."""
     source = many_streams(tmp_path / "run")
     write = recorded.NPZTarget.write
 
@@ -257,9 +257,9 @@ main(sys.argv[2:])
         capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 130
-    assert [*lines_of(done.stderr)] == [
-        f"error: interrupted: what is done is kept in {tmp_path / 'out.part'}", "  -> run the same command again to go on",
-    ]  # fmt: skip
+    said, do = lines_of(done.stderr)
+    assert said == f"error: interrupted: what is done is kept in {tmp_path / 'out.part'}"
+    assert do == "  -> run the same command again to go on"
     again = recd(*line[1:])
     assert again.exit_code == 0
     assert "2 units had been done before" in again.stdout
@@ -304,9 +304,9 @@ def test_no_source_is_ever_replaced(tmp_path: Path) -> None:
     """The destination is the source, or holds it: refused, with overwrite too."""
     source = many_streams(tmp_path / "top" / "run", 1)
     for destination in (source, source.parent, source / "s0.npz"):
-        given = source / "s0.npz" if destination.suffix else source
-        with pytest.raises(OptionError, match="holds the source"):
-            convert(given, destination, to="npz", overwrite=True)
+        for given in (source, source / "s0.npz"):
+            with pytest.raises(OptionError, match="which it would replace"):
+                convert(given, destination, to="npz", overwrite=True)
     assert (source / "s0.npz").exists()
 
 
@@ -376,14 +376,16 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
 
 
 def test_a_part_that_is_missing_is_named_and_the_rest_is_converted(tmp_path: Path, walk: Any) -> None:
-    """The film was deleted: states are converted, and what is missing is told."""
+    """The film, or the states, were deleted: the rest is converted, and what is missing is told."""
     directory, _ = walk
-    shutil.copytree(directory, tmp_path / "run")
-    (tmp_path / "run" / "front.mp4").unlink()
-    with pytest.warns(UserWarning, match=r"front\.mp4 is missing"):
-        made = convert(tmp_path / "run", tmp_path / "out", to="npz")
-    assert made.samples == 120
-    assert any("front.mp4 is missing" in problem for problem in made.problems)
+    for missing, to, samples in (("front.mp4", "npz", 120), ("state.npz", "mp4", 60)):
+        run = tmp_path / to
+        shutil.copytree(directory, run)
+        (run / missing).unlink()
+        with pytest.warns(UserWarning, match=f"{missing} is missing"):
+            made = convert(run, tmp_path / f"{to} out", to=to)
+        assert made.samples == samples
+        assert any(f"{missing} is missing" in problem for problem in made.problems)
 
 
 # --- the command line --------------------------------------------------------------------------------
