@@ -13,12 +13,11 @@ import numpy as np
 
 from recd_client.errors import OptionError
 
-from ..batch import RESET
 from ..reader import ArrayStream
 from ..reader import open as open_run
 
 if TYPE_CHECKING:
-    from ..reader import Episode, Mark, Run
+    from ..reader import Episode, Run
 
 _RANGE: Final = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 _SUCCESS: Final = ("success", "is_success")
@@ -34,19 +33,16 @@ class Chosen:
         Counted over all recordings, in their order, from 0 on.
     run : Run
     episode : Episode
-    reset : Mark or None
-        The reset that it began with.
     """
 
     number: int
     run: Run
     episode: Episode
-    reset: Mark | None
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Fields of its reset, and of the marks within."""
-        return {**(self.reset.fields if self.reset else {}), **self.episode.metadata}
+        return dict(self.episode.metadata)
 
     @property
     def seed(self) -> int | None:
@@ -145,12 +141,8 @@ def all_episodes(runs: Sequence[Run]) -> list[Chosen]:
     """Every episode with a sample in it."""
     found: list[Chosen] = []
     for run in runs:
-        resets = {mark.mono_ns: mark for mark in run.marks if mark.label == RESET}
         for episode in run.episodes():
-            if any(span.stop > span.start for span in episode.ranges.values()):
-                begin = episode.mono_ns[0]
-                reset = None if begin is None else resets.get(begin)
-                found.append(Chosen(len(found), run, episode, reset))
+            found.append(Chosen(len(found), run, episode))
     return found
 
 

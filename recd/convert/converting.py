@@ -119,7 +119,7 @@ def convert(
     target = targets.get(to)
     runs = opened([sources] if _is_one(sources) else sources)
     place = Path(destination).absolute()
-    check_destination(place, [run.path for run in runs])
+    check_destination(place, [path for run in runs for path in _files(run)])
     found = map if isinstance(map, Map) or map is None else mapping.read(Path(map))
     options = _options(target, found)
     request = {
@@ -169,6 +169,12 @@ def convert(
         time.monotonic() - began,
         problems,
     )
+
+
+def _files(run: Run) -> list[Path]:
+    """What a recording consists of."""
+    told = [file for stream in run.manifest.get("streams", {}).values() for file in stream.get("files", ())]
+    return [run.path, *(run.path / file["path"] for file in told)]
 
 
 def _is_one(sources: Any) -> bool:

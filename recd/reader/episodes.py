@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recd_client.errors import NoSuchNameError
+from recd_client.errors import NoSuchNameError, OutputError
 
 from ..batch import RESET
 from .data import Mark
@@ -122,7 +122,7 @@ def episodes_of(run: Run, name: str | None) -> list[Episode]:
     most = max(map(len, cuts.values()), default=1)
     found = []
     for k in range(most - 1):
-        ranges = {key: slice(*(at + [len(streams[key])] * most)[k : k + 2]) for key, at in cuts.items()}
+        ranges = {key: slice(*(at + [at[-1]] * most)[k : k + 2]) for key, at in cuts.items()}
         begin = resets[k - 1] if 0 < k <= len(resets) else None
         found.append((ranges, begin, resets[k] if k < len(resets) else None))
     # Between two resets without a sample, or before one that opens the recording, nothing happened.
@@ -140,6 +140,8 @@ def _passes_by(stream: Stream, mark: Mark) -> bool:
 
 def _cuts(stream: Stream, resets: list[Mark]) -> list[int]:
     """Indices of a stream's samples at which episodes begin, and its length."""
+    if not _count(stream):
+        return [0] * (len(resets) + 2)
     at = [0]
     for mark in resets:
         if stream.name in mark.seq:
@@ -148,6 +150,14 @@ def _cuts(stream: Stream, resets: list[Mark]) -> list[int]:
             last = stream._data.told.get("mono_last_ns")
             at.append(len(stream) if last is not None and last < mark.mono_ns else at[-1])
     return [*at, len(stream)]
+
+
+def _count(stream: Stream) -> int:
+    """Number of samples that can be read: of a stream whose files are missing none, and the others have episodes."""
+    try:
+        return len(stream)
+    except OutputError:
+        return 0
 
 
 def _episode(
