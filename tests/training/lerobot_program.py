@@ -1,7 +1,8 @@
 """Runs where LeRobot is installed: what ``LeRobotDataset`` reads of a dataset, and its own statistics of it.
 
 ``lerobot_program.py DATASET OUT [DELTAS] [EPISODES]``: every item goes into ``OUT`` (npz), pictures as uint8, and
-what is known of the dataset into ``OUT.json``. ``lerobot_program.py --append DATASET`` records one more episode.
+what is known of the dataset into ``OUT.json``. ``--append DATASET`` records one more episode, ``--run PROGRAM`` runs
+another program.
 
 LeRobot's packages need two things that not every environment has. torchvision's compiled operators (they come for
 CUDA) are declared without being there: a dataset uses none of them. torchcodec wants FFmpeg's libraries under their
@@ -11,6 +12,7 @@ own names: those that PyAV brings are linked under these, and the program begins
 import json
 import os
 import re
+import runpy
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -102,4 +104,8 @@ def append(root: str) -> None:
 
 
 if __name__ == "__main__":
-    append(*sys.argv[2:]) if sys.argv[1] == "--append" else read(*sys.argv[1:])
+    verbs = {"--append": append, "--run": runpy.run_path}
+    if sys.argv[1] in verbs:
+        verbs[sys.argv[1]](*sys.argv[2:])
+    else:
+        read(*sys.argv[1:])

@@ -104,7 +104,7 @@ def _guessed(source: Path, out: Path, target: dict[str, Any]) -> Any:
 def run_in(name: str, program: str, *arguments: object, home: Path) -> None:
     """Run a program of this directory in the environment of a library."""
     done = subprocess.run(
-        [os.environ[f"RECD_{name.upper()}"], str(Path(__file__).with_name(program)), *map(str, arguments)],
+        [os.environ[f"RECD_{name.upper()}"], str(Path(__file__).parent / program), *map(str, arguments)],
         env={**{k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, "HOME": str(home), "HF_HOME": str(home),
              "HF_HUB_OFFLINE": "1", "MINARI_DATASETS_PATH": str(home)},
         capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=home,
