@@ -122,11 +122,9 @@ def episodes_of(run: Run, name: str | None) -> list[Episode]:
     else:
         resets = [m for m in resets if not any(_passes_by(stream, m) for stream in streams.values())]
     cuts = {key: _cuts(stream, resets, lengths[key]) for key, stream in streams.items()}
-    if not run.manifest and not resets:
-        cuts = {
-            key: [*(part.start for part in stream.parts if lengths[key]), lengths[key]]
-            for key, stream in streams.items()
-        }
+    if not run.session and not resets:  # files alone: their parts are all that is known
+        parts = {key: stream.parts if lengths[key] else [] for key, stream in streams.items()}
+        cuts = {key: [*(part.start for part in parts[key]), length] for key, length in lengths.items()}
     most = max(map(len, cuts.values()), default=1)
     found = []
     for k in range(most - 1):
