@@ -181,17 +181,21 @@ class EpisodeData:
     def final(self) -> dict[str, NDArray[Any]] | None:
         """What the recording has behind the last row, by feature: the observations that the last action led to.
 
-        Only where features are shifted against each other (see :class:`Feature`): there a row of a stream holds
-        what a step did *and* what came of it, and the last row has its observation left. Else None.
+        Only of streams in which some features are shifted against others (see :class:`Feature`): there a row holds
+        what a step did *and* what came of it, and the last row has its observation left. None if there is no such.
         """
-        if not any(f.shift for f in self.features) or not self.length:
+        acting = {p.stream for f in self.features if f.shift for p in f.pieces}
+        if not acting or not self.length:
             return None
-        wanted = [f for f in self.features if not f.shift and f.kind in (ARRAY, TEXT)]
+        left = {name for name in acting if self.run[name].kind == "array"}
         found: dict[str, NDArray[Any]] = {}
-        for f in wanted:
+        for f in self.features:
+            if f.shift or not left.issuperset(p.stream for p in f.pieces):
+                continue
             at = int(self.placed[f.stream].first[-1]) + 1
             rows = [np.asarray(self.run[p.stream][p.field][at : at + 1]) for p in f.pieces]
-            found[f.name] = f.assembled(rows)[0]
+            (value,) = f.assembled(rows)
+            found[f.name] = value.reshape(f.shape) if f.kind == IMAGE else value
         return found
 
     def _window(self, stream: str, wanted: Sequence[Feature]) -> Window:

@@ -131,6 +131,8 @@ class Column:
 
     def add(self, rows: NDArray[Any]) -> None:
         """Rows behind those that are there; what does not fit any more is left out."""
+        if rows.dtype.kind == "U":
+            rows = rows.astype(object)
         skipped = min(self._skip, len(rows))
         self._skip -= skipped
         rows = rows[skipped : skipped + len(self._data) - self._at]
