@@ -38,10 +38,15 @@ if LINKED not in os.environ:
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-for name in ("nms", "qnms"):
-    torch.library.define(
-        f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    )
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    for name in ("nms", "qnms"):
+        torch.library.define(
+            f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
 
 from lerobot.datasets.compute_stats import compute_episode_stats  # noqa: E402
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402

@@ -112,8 +112,11 @@ def can_be_copied(film: Film) -> bool:
 
 
 def stretch_of(clip: Clip, keyframes: Sequence[int], fps: Fraction) -> Stretch | None:
-    """An episode's stretch of a film; None if it begins so far behind a keyframe that LeRobot would not find it."""
-    keyframe = keyframes[bisect_right(keyframes, clip.first_frame) - 1]
+    """An episode's stretch of a film; None if it is so far behind a keyframe that LeRobot would not find it."""
+    before = bisect_right(keyframes, clip.first_frame)
+    if not before:
+        return None
+    keyframe = keyframes[before - 1]
     if not is_exact(clip.first_frame - keyframe, clip.frames, fps):
         return None
     return Stretch(clip.path, clip.first_frame, clip.frames, keyframe, str(clip.fps), clip.film.frames)
@@ -282,7 +285,7 @@ def _parts(piece: _Piece, stretches: Sequence[Stretch], fps: Fraction, full_byte
         s = stretches[index]
         if part is not None:
             longer = replace(part, end=s.end, episodes=[*part.episodes, index])
-            if longer.bytes < full_bytes and _all_exact(longer, stretches, 0, fps):
+            if longer.bytes < full_bytes and is_exact(s.first - part.begin, s.frames, fps):
                 part = longer
                 continue
             yield part
