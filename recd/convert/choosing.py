@@ -33,11 +33,19 @@ class Chosen:
         Counted over all recordings, in their order, from 0 on.
     run : Run
     episode : Episode
+    several : bool
+        Whether the recordings have others.
     """
 
     number: int
     run: Run
     episode: Episode
+    several: bool = False
+
+    @property
+    def label(self) -> int | None:
+        """What tables call it: its number; None where there is only one."""
+        return self.number if self.several else None
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -139,11 +147,8 @@ def numbers_of(text: str) -> set[int]:
 
 def all_episodes(runs: Sequence[Run]) -> list[Chosen]:
     """Every episode with a sample in it."""
-    found: list[Chosen] = []
-    for run in runs:
-        for episode in run.episodes():
-            found.append(Chosen(len(found), run, episode))
-    return found
+    found = [(run, episode) for run in runs for episode in run.episodes()]
+    return [Chosen(i, run, episode, len(found) > 1) for i, (run, episode) in enumerate(found)]
 
 
 def chosen_episodes(runs: Sequence[Run], episodes: str | Iterable[int] | None, success: bool) -> list[Chosen]:

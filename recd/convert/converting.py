@@ -116,6 +116,7 @@ def convert(
         A recording cannot be read, or there is no room; what is done is kept.
     """
     began = time.monotonic()
+    episodes = episodes if isinstance(episodes, str) or episodes is None else sorted({*episodes})
     target = targets.get(to)
     runs = opened([sources] if _is_one(sources) else sources)
     place = Path(destination).absolute()
@@ -125,7 +126,7 @@ def convert(
     request = {
         "format": to, "recd": __version__, "sources": [_source(run) for run in runs],
         "map": None if found is None else mapping.plain(found), "fps": fps, "align": align,
-        "episodes": episodes if isinstance(episodes, str) or episodes is None else sorted(episodes),
+        "episodes": episodes,
         "success": success, "streams": None if streams is None else list(streams),
     }  # fmt: skip
     provenance = {"recd": __version__, "command": command, "sources": request["sources"]}

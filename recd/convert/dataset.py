@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from .choosing import Chosen, streams_of
 from .episodes import EpisodeData
 from .features import ACTION, Feature
 from .mapping import Map
+from .windows import Windows
 
 if TYPE_CHECKING:
     from ..reader import Run
@@ -51,6 +52,7 @@ class Dataset:
     episodes: list[Chosen]
     lengths: list[int]
     problems: list[str]
+    windows: Windows = field(default_factory=Windows, repr=False)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Dataset:
             index=index, run=chosen.run, number=chosen.episode.index, features=self.features,
             t=rows.t - rows.t[0], t0=float(rows.t[0]), placed=rows.placed, fps=self.fps, seed=chosen.seed,
             success=chosen.success, task=self.task(chosen), metadata=chosen.metadata, problems=rows.problems,
-            reached=reached,
+            reached=reached, windows=self.windows,
         )  # fmt: skip
 
 

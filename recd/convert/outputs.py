@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recd_client.errors import OptionError, OutputError
 
+from ..batch import RESET
 from .choosing import Chosen, all_episodes, streams_of
 from .dataset import Dataset
 from .selection import AlignedRows, Samples, Selected, Span
@@ -51,14 +52,14 @@ def selected(
         A stream that was asked for by name does not fit the format; or none does.
     """
     picked = Picked([])
+    if episodes is None and any(mark.label == RESET for run in runs for mark in run.marks):
+        episodes = all_episodes(runs)
     for run, name in zip(runs, names, strict=True):
         left_out: dict[str, list[str]] = {}
-        several = any(mark.label == "recd.reset" for mark in run.marks)
-        chosen = episodes if episodes is not None else all_episodes([run]) if several else None
         found: list[Samples] = []
         for stream in streams_of(run, streams):
             try:
-                one = Selected(run, run[stream], _spans(run, stream, chosen))
+                one = Selected(run, run[stream], _spans(run, stream, episodes))
                 reason = target.refuses(one)
             except OutputError as e:
                 if streams is not None:
@@ -85,14 +86,11 @@ def selected(
     return picked
 
 
-def _spans(run: Run, stream: str, chosen: list[Chosen] | None) -> list[Span]:
-    if chosen is None:
+def _spans(run: Run, stream: str, episodes: list[Chosen] | None) -> list[Span]:
+    if episodes is None:
         return [Span(0, len(run[stream]))]
-    mine = [c for c in chosen if c.run is run and c.episode[stream].stop > c.episode[stream].start]
-    return [
-        Span(c.episode[stream].start, c.episode[stream].stop, c.number if len(chosen) > 1 else None)
-        for c in mine
-    ]
+    found = [(c.episode[stream], c.label) for c in episodes if c.run is run]
+    return [Span(span.start, span.stop, label) for span, label in found if span.stop > span.start]
 
 
 def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dataset: Dataset) -> Picked:

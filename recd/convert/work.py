@@ -136,6 +136,8 @@ class Workplace:
         destination = self.destination
         if self.output.is_dir():
             _write(self.output / PROVENANCE, provenance)
+        if beside and self.output.is_file():
+            _write(provenance_path(destination), provenance)
         if os.path.lexists(destination):
             if not self._overwrite:
                 raise OutputExistsError(
@@ -148,8 +150,6 @@ class Workplace:
             os.rename(self.output, destination)
         else:
             rename_new(self.output, destination)
-        if beside and destination.is_file():
-            _write(provenance_path(destination), provenance)
         sync_directory(destination.parent)
         shutil.rmtree(self.directory)
 
