@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recd_client.errors import OptionError, OutputError
 
 from ..batch import RESET
+from ..reader import ArrayStream, VideoStream
 from .choosing import Chosen, all_episodes, streams_of
 from .dataset import Dataset
 from .selection import AlignedRows, Samples, Selected, Span
@@ -59,6 +60,7 @@ def selected(
         found: list[Samples] = []
         for stream in streams_of(run, streams):
             try:
+                _require(run[stream])
                 one = Selected(run, run[stream], _spans(run, stream, episodes))
                 reason = target.refuses(one)
             except OutputError as e:
@@ -84,6 +86,12 @@ def selected(
             "choose another format",
         )
     return picked
+
+
+def _require(stream: ArrayStream | VideoStream) -> None:
+    """Raise :class:`OutputError` if nothing is there to read it from."""
+    if isinstance(stream, ArrayStream):
+        _ = stream.source
 
 
 def _spans(run: Run, stream: str, episodes: list[Chosen] | None) -> list[Span]:
