@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from recd_client.errors import OptionError
 
 from . import guess as guessing
-from . import mapping
 from .alignment import METHODS, Alignment, constant_rate, usual_rate
 from .choosing import Chosen, streams_of
 from .episodes import EpisodeData
 from .features import ACTION, Feature
 from .mapping import Map
+from .resolving import same
 from .windows import Windows
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def plan(
         found = replace(found, features=guessed.features, left_out=guessed.left_out)
     if not found.features:
         raise OptionError(f"{runs[0].path} has nothing to make features of", "see: recd info")
-    features = mapping.same([(run, found.resolve(run)) for run in runs], found.where)
+    features = same([(run, found.resolve(run)) for run in runs], found.where)
     fps = fps if fps is not None else found.fps
     method = align or found.align or "previous"
     if method not in METHODS:

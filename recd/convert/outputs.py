@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ def selected(
         A stream that was asked for by name does not fit the format; or none does.
     """
     picked = Picked([])
+    everything = episodes is None
     if episodes is None and any(mark.label == RESET for run in runs for mark in run.marks):
         episodes = all_episodes(runs)
     for run, name in zip(runs, names, strict=True):
@@ -61,7 +62,7 @@ def selected(
         for stream in streams_of(run, streams):
             try:
                 _require(run[stream])
-                one = Selected(run, run[stream], _spans(run, stream, episodes))
+                one = Selected(run, run[stream], _spans(run, stream, episodes, everything))
                 reason = target.refuses(one)
             except OutputError as e:
                 if streams is not None:
@@ -94,14 +95,20 @@ def _require(stream: ArrayStream | VideoStream) -> None:
         _ = stream.source
 
 
-def _spans(run: Run, stream: str, episodes: list[Chosen] | None) -> list[Span]:
+def _spans(run: Run, stream: str, episodes: list[Chosen] | None, everything: bool) -> list[Span]:
+    """The wanted samples of a stream, by episode."""
     if episodes is None:
         return [Span(0, len(run[stream]))]
-    found = [(c.episode[stream], c.label) for c in episodes if c.run is run]
+    mine = [c for c in episodes if c.run is run]
+    if everything and len(mine) == 1:  # perhaps recorded beside others, each with resets of its own
+        mine = all_episodes([run], stream)
+    found = [(c.episode[stream], c.label) for c in mine]
     return [Span(span.start, span.stop, label) for span, label in found if span.stop > span.start]
 
 
-def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dataset: Dataset) -> Picked:
+def aligned(
+    target: StreamTarget, runs: Sequence[Run], names: Sequence[str], plan: Callable[[], Dataset]
+) -> Picked:
     """One table of all features for each recording.
 
     Raises
@@ -114,6 +121,7 @@ def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dat
             f"{target.name} keeps each stream at its own rate, without a map or --fps",
             "choose streams with --streams",
         )
+    dataset = plan()
     picked = Picked([], list(dataset.problems))
     for f in dataset.features:
         if f.kind == "image":

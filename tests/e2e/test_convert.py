@@ -531,3 +531,40 @@ def test_a_converted_set_is_told_in_python(tmp_path: Path, walk: Any) -> None:
     assert isinstance(made, Converted)
     assert (made.files, made.samples, made.resumed) == (["state.csv"], 80, 0)
     assert made.bytes == (tmp_path / "out" / "state.csv").stat().st_size
+
+
+# --- recordings of Gymnasium -------------------------------------------------------------------------
+
+
+@pytest.mark.requires("gymnasium")
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("environments", [1, 2])
+def test_gymnasium_episodes_become_what_load_episode_gives(tmp_path: Path, environments: int) -> None:
+    """Observations with the actions taken at them; of several environments each has its own episodes."""
+    import gymnasium
+
+    from recd_client.gymnasium import RecordEpisode, load_episode
+
+    if environments == 1:
+        env: Any = RecordEpisode(gymnasium.make("CartPole-v1"), str(tmp_path / "run"))
+    else:
+        env = RecordEpisode(gymnasium.make_vec("CartPole-v1", num_envs=environments), str(tmp_path / "run"))
+    env.action_space.seed(3)
+    env.reset(seed=5)
+    for _ in range(120):
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if environments == 1 and (terminated or truncated):
+            env.reset()
+    env.close()
+    stream = "episode" if environments == 1 else "episode-env-1"
+    files = sorted((tmp_path / "run").glob(f"{stream}_*.npz"), key=lambda p: int(p.stem.rpartition("_")[2]))
+    made = convert(tmp_path / "run", tmp_path / "set", to="toy", streams=[stream])
+    whole = [load_episode(path) for path in files]
+    whole = [one for one in whole if len(one.actions)]
+    assert made.episodes == len(whole) > 2
+    for i, expected in enumerate(whole):
+        found = npz(tmp_path / "set" / f"{i}.npz")
+        np.testing.assert_array_equal(found["observation.state"], expected.observations[:-1])
+        np.testing.assert_array_equal(found["action"], expected.actions)
+        np.testing.assert_array_equal(found["reward"], expected.rewards)
+        np.testing.assert_array_equal(found["terminated"], expected.terminations)
