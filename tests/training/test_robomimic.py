@@ -153,6 +153,9 @@ ACTION = '[features.action]\nfrom = "state/ctrl"'
             "would both be",
         ),
         (['[target]\nvalidation = 1.5', ACTION], "between 0 and 1"),
+        ([ACTION, '[features.reward]\nfrom = "state/qpos"'], "one number per step"),
+        ([ACTION, '[features."info.word"]\nfrom = "state/word"', '[features."observation.word"]\nfrom = "state/word"'],
+         "would both be"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_hold(take: Path, tmp_path: Path, features: list[str], says: str) -> None:

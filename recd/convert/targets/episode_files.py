@@ -7,6 +7,7 @@ copying what they hold as it is stored.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -87,6 +88,20 @@ def only_one(features: Sequence[Feature], role: str, what: str) -> Feature | Non
     return found[0] if found else None
 
 
+def tell(group: h5py.Group, episode: EpisodeData) -> None:
+    """What is known of an episode stands in its group's attributes."""
+    if episode.seed is not None:
+        group.attrs["seed"] = episode.seed
+    if episode.success is not None:
+        group.attrs["success"] = bool(episode.success)
+    if episode.task:
+        group.attrs["task"] = episode.task
+    if episode.metadata:
+        group.attrs["metadata"] = json.dumps(dict(episode.metadata), default=str)
+    if episode.problems:
+        group.attrs["problems"] = list(episode.problems)
+
+
 class Column:
     """A dataset of known length, filled from front to back.
 
@@ -118,7 +133,7 @@ class Column:
         dtype = h5py.string_dtype() if f.kind == TEXT else f.dtype
         self._shape = f.shape if shape is None else shape
         extra = {}
-        if compression:
+        if compression and f.size:
             at_once = 1 if f.kind == IMAGE else max(1, min(rows, 65536 // max(1, f.size * f.dtype.itemsize)))
             extra = {"compression": compression, "chunks": (at_once, *self._shape)}
         self._data = group.create_dataset(name, (rows, *self._shape), dtype, **extra)
@@ -128,11 +143,15 @@ class Column:
             self._data.attrs["names"] = list(f.names)
         self._at = 0
         self._skip = skip
+        self._last: NDArray[Any] | None = None
 
     def add(self, rows: NDArray[Any]) -> None:
         """Rows behind those that are there; what does not fit any more is left out."""
+        if not len(rows):
+            return
         if rows.dtype.kind == "U":
             rows = rows.astype(object)
+        self._last = rows[-1].copy() if isinstance(rows[-1], np.ndarray) else rows[-1]
         skipped = min(self._skip, len(rows))
         self._skip -= skipped
         rows = rows[skipped : skipped + len(self._data) - self._at]
@@ -144,8 +163,9 @@ class Column:
     def fill(self) -> bool:
         """Repeat the last row until all are there; whether that was needed."""
         missing = len(self._data) - self._at
-        if missing and self._at:
-            self._data[self._at :] = np.broadcast_to(self._data[self._at - 1], (missing, *self._shape))
+        if missing and self._last is not None:
+            last = np.reshape(np.asarray(self._last, self._data.dtype), self._shape)
+            self._data[self._at :] = np.broadcast_to(last, (missing, *self._shape))
             self._at += missing
         return missing > 0
 

@@ -27,7 +27,7 @@ from recd_client.errors import OptionError
 from ..episodes import EpisodeData
 from ..features import ACTION, INFO, OBSERVATION, REWARD, SUCCESS, TERMINATED, TEXT, TRUNCATED, Feature
 from .base import DatasetInfo, EpisodeTarget
-from .episode_files import Column, EpisodeFiles, only_one, own_name, rows_of
+from .episode_files import Column, EpisodeFiles, only_one, own_name, rows_of, tell
 from .spaces import Leaf, told, tree_of
 
 #: The release whose layout this is.
@@ -74,7 +74,13 @@ class MinariTarget(EpisodeTarget):
             if only is not None and only.size != 1:
                 raise OptionError(
                     f"feature {only.name!r}: {what} are one number per step, this has shape {only.shape}",
-                    "choose one in the map, such as reward[0]",
+                    "choose one in the map, such as state/reward[0]",
+                )
+        infos = [f for f in features if _is_info(f)]
+        for f in infos:
+            if [own_name(other) for other in infos].count(own_name(f)) > 1:
+                raise OptionError(
+                    f"feature {f.name!r}: two infos would be called {own_name(f)!r}", "rename one"
                 )
         for option in ("observation_space", "action_space"):
             if self.option(option) is not None:
@@ -117,7 +123,9 @@ class MinariTarget(EpisodeTarget):
                         choices[name].see(values)
             self._finish(group, episode, columns, [f for _, f in behind])
             self._ends(group, episode)
-            self._attributes(group, episode)
+            group.attrs["id"] = episode.index
+            group.attrs["total_steps"] = episode.length
+            tell(group, episode)
         self._count = episode.index + 1
 
     @staticmethod
@@ -148,19 +156,6 @@ class MinariTarget(EpisodeTarget):
             found["truncations"][-1] = True  # the recording ends here, whatever would have come
         for name, column in found.items():
             group[name] = column
-
-    @staticmethod
-    def _attributes(group: h5py.Group, episode: EpisodeData) -> None:
-        group.attrs["id"] = episode.index
-        group.attrs["total_steps"] = episode.length
-        if episode.seed is not None:
-            group.attrs["seed"] = episode.seed
-        if episode.success is not None:
-            group.attrs["success"] = bool(episode.success)
-        if episode.task:
-            group.attrs["task"] = episode.task
-        if episode.problems:
-            group.attrs["problems"] = list(episode.problems)
 
     # --- all of them -----------------------------------------------------------------------------
     def close(self) -> None:

@@ -29,7 +29,7 @@ from recd_client.errors import OptionError
 from ..episodes import EpisodeData
 from ..features import ACTION, OBSERVATION, REWARD, TERMINATED, TEXT, TRUNCATED, Feature
 from .base import DatasetInfo, EpisodeTarget
-from .episode_files import Column, EpisodeFiles, only_one, own_name, rows_of
+from .episode_files import Column, EpisodeFiles, only_one, own_name, rows_of, tell
 
 #: robomimic's EnvType.
 _ENV_TYPES: Final = {"gym": 2, "robosuite": 1, "ig_momart": 3}
@@ -68,7 +68,12 @@ class RobomimicTarget(EpisodeTarget):
             raise OptionError(
                 "robomimic: no feature is the action", "give one role = 'action' in the map, see --map-out"
             )
-        only_one(features, REWARD, "robomimic has rewards")
+        reward = only_one(features, REWARD, "robomimic has rewards")
+        if reward is not None and reward.size != 1:
+            raise OptionError(
+                f"feature {reward.name!r}: rewards are one number per step, this has shape {reward.shape}",
+                "choose one in the map, such as state/reward[0]",
+            )
         part = self.option("validation")
         if part is not None and not 0 < part < 1:
             raise OptionError(
@@ -111,7 +116,8 @@ class RobomimicTarget(EpisodeTarget):
     def write_episode(self, episode: EpisodeData) -> None:
         """See :class:`EpisodeTarget`."""
         with self._files.writing(episode.index) as demo:
-            self._attributes(demo, episode)
+            demo.attrs["num_samples"] = episode.length
+            tell(demo, episode)
             columns = {
                 f.name: self._columns(demo, f, episode.length) for f in self._features if f.role not in _ENDS
             }
@@ -160,19 +166,6 @@ class RobomimicTarget(EpisodeTarget):
                     repeated.append(own_name(episode.feature(name)))
         if repeated:
             demo.attrs["next_obs_repeated"] = repeated
-
-    def _attributes(self, demo: h5py.Group, episode: EpisodeData) -> None:
-        demo.attrs["num_samples"] = episode.length
-        if episode.seed is not None:
-            demo.attrs["seed"] = episode.seed
-        if episode.success is not None:
-            demo.attrs["success"] = bool(episode.success)
-        if episode.task:
-            demo.attrs["task"] = episode.task
-        if episode.metadata:
-            demo.attrs["metadata"] = json.dumps(dict(episode.metadata), default=str)
-        if episode.problems:
-            demo.attrs["problems"] = list(episode.problems)
 
     # --- all of them -----------------------------------------------------------------------------
     def close(self) -> None:
