@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from recd.video.files import describe
 from recd_client.errors import OptionError
 from recordings import decoded
 
-pq = pytest.importorskip("pyarrow.parquet")
-pytestmark = [pytest.mark.requires("pyarrow"), pytest.mark.requires("PIL")]
+if find_spec("pyarrow"):
+    import pyarrow.parquet as pq
+
+pytestmark = pytest.mark.requires("pyarrow", "PIL")
 LOSS = 3
 CAMERA = "observation.images."
 

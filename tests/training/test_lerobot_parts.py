@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-pa = pytest.importorskip("pyarrow")
-pytestmark = [pytest.mark.requires("pyarrow"), pytest.mark.requires("PIL")]
+from recd.convert.features import Feature
 
-from recd.convert.features import Feature  # noqa: E402
-from recd.convert.targets.lerobot import films, rows, stats  # noqa: E402
-from recd.convert.targets.lerobot.shelf import Place  # noqa: E402
+if find_spec("pyarrow") and find_spec("PIL"):
+    from recd.convert.targets.lerobot import films, rows, stats
+    from recd.convert.targets.lerobot.shelf import Place
+
+pytestmark = pytest.mark.requires("pyarrow", "PIL")
 
 
 def parts(values: NDArray, size: int):
