@@ -217,6 +217,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
     assert len(sizes) > 1
     assert max(sizes) < 50e6
     assert metadata.num_rows == 300
+    assert not any("DICTIONARY" in name for name in metadata.row_group(0).column(0).encodings)
 
 
 def test_what_a_format_cannot_hold_is_told_before_anything_is_written(tmp_path: Path) -> None:
