@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from converting import DT, EVERYTHING, Written, record_everything, record_walk
-from recd.convert import convert
+from recd.convert import convert, mapping
 from recd.convert.mapping import Map
 from recd_client import HDF5File, NPZFile, Recorder
 from recd_client.errors import OptionError
@@ -151,6 +151,17 @@ def test_units_and_where_it_comes_from_are_told(tmp_path: Path, written: Written
 
     digest = hashlib.sha256((written.directory / "manifest.json").read_bytes()).hexdigest()
     assert source["manifest_sha256"] == digest
+
+
+@pytest.mark.parametrize("fps", [None, 4.0])
+def test_losses_are_told_where_rows_meet_them(tmp_path: Path, written: Written, fps: float | None) -> None:
+    """In one table of features: rows jump where the leading stream lost samples, or hold what was before."""
+    how = mapping.parse('[features.action]\nfrom = "all/double"')
+    made = convert(written.directory, tmp_path / "a.npz", to="npz", map=how, fps=fps)
+    gaps = json.loads((written.directory / "manifest.json").read_text())["streams"]["all"]["gaps"]
+    lost = sum(gap["count"] for gap in gaps)
+    said = f"{lost} samples of stream 'all' were lost: rows jump there"
+    assert any(said in problem for problem in made.problems) == (fps is None)
 
 
 def inner(path: Path) -> tuple[dict[str, Any], str]:

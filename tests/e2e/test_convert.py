@@ -405,6 +405,8 @@ def test_no_source_is_ever_replaced(tmp_path: Path) -> None:
         ({"to": "csv", "episodes": "0-x"}, "'0-x' is no number or range"),
         ({"to": "csv", "episodes": "2,5"}, "no episode 5; there are 3"),
         ({"to": "csv", "align": "nearest"}, "streams keep their own times"),
+        ({"to": "csv", "fps": 0}, "--fps 0: expected rows per second"),
+        ({"to": "csv", "fps": float("nan")}, "--fps nan: expected rows per second"),
         ({"to": "mp4", "fps": 10}, "mp4 keeps each stream at its own rate"),
     ],
 )
