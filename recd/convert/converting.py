@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recd_client.errors import OptionError
 
 from .. import __version__
+from ..recordings import manifests, read_manifest
 from . import mapping, outputs, targets
 from .choosing import Chosen, chosen_episodes, names_of, opened
 from .dataset import Dataset, plan
@@ -120,7 +121,7 @@ def convert(
     target = targets.get(to)
     runs = opened([sources] if _is_one(sources) else sources)
     place = Path(destination).absolute()
-    check_destination(place, [path for run in runs for path in _files(run)])
+    check_destination(place, [path for run in runs for path in _files(run)], overwrite=overwrite)
     wanted = _Wanted(
         runs, map if isinstance(map, Map) or map is None else mapping.read(Path(map)), fps, align,
         episodes if isinstance(episodes, str) or episodes is None else sorted({*episodes}), success,
@@ -243,13 +244,16 @@ def _options(target: type[StreamTarget] | type[EpisodeTarget], found: Map | None
 
 
 def _source(run: Run) -> dict[str, Any]:
-    manifest = run.path / "manifest.json" if run.path.is_dir() else run.path
-    return {
-        "path": str(run.path),
-        "session": run.session,
-        "state": run.state,
-        "manifest_sha256": sha256_of(manifest),
-    }
+    """What the provenance says of a recording; of a lone file, without a manifest, its size and age."""
+    told = {"path": str(run.path), "session": run.session, "state": run.state}
+    if run.manifest:
+        for path in manifests(run.path):
+            if read_manifest(path)["session"] == run.session:
+                return {**told, "manifest": path.name, "manifest_sha256": sha256_of(path)}
+    if run.path.is_file():
+        about = run.path.stat()
+        return {**told, "bytes": about.st_size, "modified_unix_ns": about.st_mtime_ns}
+    return told
 
 
 def _info(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Rates that differ by no more than this share are one.
 _SAME_RATE: Final = 1e-4
+_MOST_FPS: Final = 1e6
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ def plan(
         The map does not fit a recording, it has no feature, or its streams do not overlap in time.
     """
     found = map or Map(())
+    if found.features and streams is not None:
+        raise OptionError(
+            "--streams: the map says which streams are meant", "leave --streams out, or the map"
+        )
+    if fps is not None and not 0 < fps < _MOST_FPS:
+        raise OptionError(f"--fps {fps:g}: expected rows per second, above 0", "write --fps 50")
     if not found.features:
         guessed = guessing.guess(runs[0], None if streams is None else streams_of(runs[0], streams))
         found = replace(found, features=guessed.features, left_out=guessed.left_out)
@@ -119,6 +126,7 @@ def plan(
         raise OptionError(f"align {method!r}: expected one of {', '.join(METHODS)}", "choose one of these")
     alignment = Alignment(_lead(found, features, runs[0], fps), fps, method)
     planned = _planned(found, features, alignment, episodes)
+    planned.problems.extend(_lost(runs, alignment))
     if constant and planned.fps is None:
         rate = next(
             filter(None, (usual_rate(_times(alignment, c, features)) for c in planned.episodes)), None
@@ -190,6 +198,18 @@ def _planned(
         if all(rate is not None and abs(rate - first) <= _SAME_RATE * first for rate in rates):
             fps = first
     return Dataset(found, features, alignment, fps, kept, lengths, problems)
+
+
+def _lost(runs: Sequence[Run], alignment: Alignment) -> list[str]:
+    """Losses of the leading stream, whose samples are the rows; those of others are told where rows show them."""
+    if alignment.fps is not None:
+        return []
+    gaps = [(run, sum(gap.count for gap in run[alignment.lead].gaps)) for run in runs]
+    return [
+        f"{run.path}: {n} samples of stream {alignment.lead!r} were lost: rows jump there"
+        for run, n in gaps
+        if n
+    ]
 
 
 def _apart(chosen: Chosen, features: Sequence[Feature]) -> str:

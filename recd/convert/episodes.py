@@ -198,7 +198,11 @@ class EpisodeData:
             if f.shift or not left.issuperset(p.stream for p in f.pieces):
                 continue
             at = int(self.placed[f.stream].first[-1]) + 1
-            rows = [np.asarray(self.run[p.stream][p.field][at : at + 1]) for p in f.pieces]
+            index = np.array([at])
+            rows = [
+                self.windows.at(self.run, p.stream, [p.field], at, use="final").take(p.field, index)
+                for p in f.pieces
+            ]
             (value,) = f.assembled(rows)
             found[f.name] = value.reshape(f.shape) if f.kind == IMAGE else value
         return found

@@ -118,11 +118,11 @@ class Windows:
     """The windows of a conversion, kept from episode to episode: a file is read once, not once for each."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[int, str, tuple[str, ...]], Window] = {}
+        self._open: dict[tuple[int, str, tuple[str, ...], str], Window] = {}
 
-    def at(self, run: Any, stream: str, fields: Sequence[str], start: int) -> Window:
-        """A window of some fields that shows samples from ``start`` on."""
-        key = id(run), stream, tuple(fields)
+    def at(self, run: Any, stream: str, fields: Sequence[str], start: int, use: str = "") -> Window:
+        """A window of some fields that shows samples from ``start`` on; for each use one that is its own."""
+        key = id(run), stream, tuple(fields), use
         found = self._open.get(key)
         if found is None or not found.move(start):
             found = self._open[key] = Window(run[stream], fields, start)

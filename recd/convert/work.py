@@ -62,9 +62,7 @@ class Workplace:
     def __enter__(self) -> Workplace:
         self._tidy()
         if os.path.lexists(self.destination) and not self._overwrite:
-            raise OutputExistsError(
-                f"{self.destination} exists already", "choose another name, or replace it with --overwrite"
-            )
+            raise _exists(self.destination)
         if os.path.lexists(self.directory) and not self.directory.is_dir():
             raise OutputExistsError(f"{self.directory} is in the way: it is no directory", "remove it")
         make_directories(self.directory)
@@ -164,6 +162,12 @@ class Workplace:
         shutil.rmtree(self.directory)
 
 
+def _exists(destination: Path) -> OutputExistsError:
+    return OutputExistsError(
+        f"{destination} exists already", "choose another name, or replace it with --overwrite"
+    )
+
+
 def provenance_path(destination: Path) -> Path:
     """Where the provenance of an output stands that is one file."""
     return destination.with_name(f"{destination.name}.{PROVENANCE}")
@@ -195,8 +199,16 @@ def told_of_room(workplace: Workplace) -> Iterator[None]:
         ) from e
 
 
-def check_destination(destination: Path, sources: list[Path]) -> None:
-    """Raise :class:`OptionError` if writing or replacing it would touch what it is made from."""
+def check_destination(destination: Path, sources: list[Path], *, overwrite: bool) -> None:
+    """Whether it may be made, before anything is read.
+
+    Raises
+    ------
+    OptionError
+        Writing or replacing it would touch what it is made from.
+    OutputExistsError
+        It exists.
+    """
     where = destination.resolve()
     for source in sources:
         found = source.resolve()
@@ -205,6 +217,12 @@ def check_destination(destination: Path, sources: list[Path]) -> None:
                 f"{destination} holds the source {source}, which it would replace",
                 "choose another destination",
             )
+    if (
+        os.path.lexists(destination)
+        and not overwrite
+        and not destination.with_name(f"{destination.name}.part").exists()
+    ):
+        raise _exists(destination)
     if not destination.parent.is_dir() and any(p.is_file() for p in destination.parents):
         raise OutputError(f"{destination} lies below a file", "choose another destination")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from converting import DT, EVERYTHING, Written, record_everything, record_walk
-from recd.convert import convert
+from recd.convert import convert, mapping
 from recd.convert.mapping import Map
 from recd_client import HDF5File, NPZFile, Recorder
 from recd_client.errors import OptionError
@@ -153,6 +153,17 @@ def test_units_and_where_it_comes_from_are_told(tmp_path: Path, written: Written
     assert source["manifest_sha256"] == digest
 
 
+@pytest.mark.parametrize("fps", [None, 4.0])
+def test_losses_are_told_where_rows_meet_them(tmp_path: Path, written: Written, fps: float | None) -> None:
+    """In one table of features: rows jump where the leading stream lost samples, or hold what was before."""
+    how = mapping.parse('[features.action]\nfrom = "all/double"')
+    made = convert(written.directory, tmp_path / "a.npz", to="npz", map=how, fps=fps)
+    gaps = json.loads((written.directory / "manifest.json").read_text())["streams"]["all"]["gaps"]
+    lost = sum(gap["count"] for gap in gaps)
+    said = f"{lost} samples of stream 'all' were lost: rows jump there"
+    assert any(said in problem for problem in made.problems) == (fps is None)
+
+
 def inner(path: Path) -> tuple[dict[str, Any], str]:
     """What stands in the metadata of a format: provenance, and the unit of the field ``double``."""
     if path.suffix == ".h5":
@@ -217,6 +228,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
     assert len(sizes) > 1
     assert max(sizes) < 50e6
     assert metadata.num_rows == 300
+    assert not any("DICTIONARY" in name for name in metadata.row_group(0).column(0).encodings)
 
 
 def test_what_a_format_cannot_hold_is_told_before_anything_is_written(tmp_path: Path) -> None:

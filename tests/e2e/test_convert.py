@@ -286,7 +286,17 @@ def test_an_error_keeps_what_is_done(tmp_path: Path, walk: Any) -> None:
     assert convert(directory, tmp_path / "set", to="toy").resumed == 2
 
 
-def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form",
+    [
+        "csv",
+        "npz",
+        "hdf5",
+        pytest.param("parquet", marks=pytest.mark.requires("pyarrow")),
+        pytest.param("zarr", marks=pytest.mark.requires("zarr")),
+    ],
+)
+def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path, form: str) -> None:
     """There is no room for the rest: an error says so and what to do; with room, the same call completes it."""
     source = tmp_path / "run"
     with Recorder(dir=source) as rec:
@@ -301,11 +311,12 @@ def test_a_full_disk_is_told_and_gone_on_from(tmp_path: Path) -> None:
                 disk.fill()
 
         with pytest.raises(OutputError, match="no room left on the disk") as error:
-            convert(source, disk.path / "out", to="npz", progress=fill)
+            convert(source, disk.path / "out", to=form, progress=fill)
         assert "out.part" in error.value.do
         disk.free()
-        assert convert(source, disk.path / "out", to="npz").resumed == 1
-        assert npz(disk.path / "out" / "b.npz")["data"][99, 0] == 99.0
+        made = convert(source, disk.path / "out", to=form)
+        assert (made.resumed, made.samples) == (1, 200)
+        assert sorted(p.stem for p in (disk.path / "out").iterdir()) == ["a", "b", "recd-provenance"]
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -394,6 +405,8 @@ def test_no_source_is_ever_replaced(tmp_path: Path) -> None:
         ({"to": "csv", "episodes": "0-x"}, "'0-x' is no number or range"),
         ({"to": "csv", "episodes": "2,5"}, "no episode 5; there are 3"),
         ({"to": "csv", "align": "nearest"}, "streams keep their own times"),
+        ({"to": "csv", "fps": 0}, "--fps 0: expected rows per second"),
+        ({"to": "csv", "fps": float("nan")}, "--fps nan: expected rows per second"),
         ({"to": "mp4", "fps": 10}, "mp4 keeps each stream at its own rate"),
     ],
 )

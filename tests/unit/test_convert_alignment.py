@@ -196,6 +196,20 @@ def test_chunks_are_the_column_however_they_are_cut(rows: int, block: int) -> No
         assert window.take("b", some).tolist() == some.tolist()
 
 
+def test_a_part_of_a_block_has_its_ragged_rows() -> None:
+    """Elements and offsets are those of its samples alone."""
+    from recd.convert.windows import cut
+    from recd.reader import Block, Lists
+
+    block = Block({"r": Lists(np.arange(6), np.array([0, 1, 3, 6])), "x": np.arange(3)})
+    block.start, block.t = 10, np.arange(3.0)
+    block.seq = block.step = block.mono_ns = np.arange(3)
+    block.wall = np.arange(3.0)
+    made = cut(block, 11, 13)
+    assert [row.tolist() for row in made["r"]] == [[1, 2], [3, 4, 5]]
+    assert (made.start, made.count, made["x"].tolist(), made.seq.tolist()) == (11, 2, [1, 2], [1, 2])
+
+
 def test_a_rate_is_known_only_where_it_is_constant() -> None:
     """Whole rates are whole numbers; one step that is off makes it none."""
     assert constant_rate(np.arange(100) * 0.02) == 50.0
