@@ -200,6 +200,13 @@ class FlushTimeout(RecdError, TimeoutError):
     code = "flush_timeout"
 
 
+class StoppedError(RecdError):
+    """Long work was interrupted; what is done is kept."""
+
+    code = "stopped"
+    exit_code = 130
+
+
 class UnsupportedPlatformError(RecdError, OSError):
     """The operating system lacks something that recording needs."""
 

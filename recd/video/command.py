@@ -62,6 +62,38 @@ def arguments(settings: VideoSettings, encoder: str, path: Path, suffix: str = "
     ]
 
 
+def transcoding(
+    settings: VideoSettings, encoder: str, source: Path, start: float, count: int, path: Path
+) -> list[str]:
+    """Everything after the executable, to encode a stretch of a film once more, as it is in the file.
+
+    Parameters
+    ----------
+    settings : VideoSettings
+        Of the film: its own size, pixel format and rate.
+    encoder : str
+    source : Path
+    start : float, s
+        Half a frame before the first one.
+    count : int
+        How many frames.
+    path : Path
+    """
+    seek = ("-ss", f"{start:.9f}") if start > 0 else ()
+    return [
+        *(*ffmpeg.QUIET, "-y", *ffmpeg.LOCAL_ONLY, *seek, "-i", ffmpeg.url(source), "-map", "0:v:0"),
+        *("-vf", f"setpts=N/({settings.fps})/TB", "-r", str(settings.fps), "-frames:v", str(count)),
+        *(
+            "-pix_fmt",
+            _encoder_format(settings, encoder),
+            "-c:v",
+            encoder,
+            *_encoder_arguments(settings, encoder),
+        ),
+        *("-f", path.suffix[1:] if path.suffix in MP4_SUFFIXES else "matroska", ffmpeg.url(path)),
+    ]
+
+
 def _filters(settings: VideoSettings, encoder: str) -> str:
     """From raw full-range pixels to what the encoder takes."""
     if settings.is_yuv:

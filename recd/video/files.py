@@ -182,14 +182,72 @@ def retime(path: Path, out: Path, fps: Fraction, title: str = "") -> None:
     _copy(("-i", ffmpeg.url(path)), out, fps, title)
 
 
-def _copy(source: Sequence[str], out: Path, fps: Fraction, title: str, data: bytes = b"") -> None:
+def take(
+    path: Path, out: Path, fps: Fraction, start: int, count: int, rate: Fraction, title: str = ""
+) -> None:
+    """``out`` has ``count`` frames of the file, from frame ``start`` on, which is a keyframe; nothing is encoded.
+
+    Parameters
+    ----------
+    path, out : Path
+    fps : Fraction
+        Frames per second of ``out``.
+    start, count : int
+        One of :func:`keyframes`, and how many frames from there on.
+    rate : Fraction
+        Frames per second of the file.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be read or ``out`` not written.
+    """
+    _require(path)
+    # Half a frame late: a seek goes back to the keyframe before, and what is copied begins with that.
+    seek = ("-ss", f"{float((start + Fraction(1, 2)) / rate):.6f}") if start else ()
+    _copy((*seek, "-i", ffmpeg.url(path)), out, fps, title, frames=count)
+
+
+def keyframes(path: Path, rate: Fraction) -> list[int]:
+    """Numbers of the frames from which decoding can begin; ``rate`` is the file's, in frames per second.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be read.
+    """
+    _require(path)
+    done = ffmpeg.run(
+        [
+            *(*ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, "-discard", "nokey", "-i", ffmpeg.url(path)),
+            *("-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"),
+        ]
+    )
+    text = done.stdout.decode("utf-8", "replace")
+    unit = re.search(r"^#tb 0: (\d+)/(\d+)", text, re.MULTILINE)
+    if unit is None:
+        raise OutputError(f"{path} is no video: {done.reason}", "look closer with: recd verify")
+    second = Fraction(int(unit[1]), int(unit[2]))
+    packets = re.findall(r"^0, *-?\d+, *(-?\d+),.*?(?:F=0x(\w+).*)?$", text, re.MULTILINE)
+    # Flags are shown where they are not just that of a keyframe. Matroska's reader gives all packets.
+    return [round(int(at) * second * rate) for at, flags in packets if not flags or int(flags, 16) & 1]
+
+
+def same_kind(first: Path, second: Path) -> bool:
+    """Whether packets of two files can be decoded as one stream, so that :func:`join` takes them."""
+    return _parameters(first) == _parameters(second)
+
+
+def _copy(
+    source: Sequence[str], out: Path, fps: Fraction, title: str, data: bytes = b"", frames: int | None = None
+) -> None:
     """Copy packets, the i-th at ``i / fps``. Packets lie in showing order: no encoder here reorders."""
     out.unlink(missing_ok=True)  # an orphaned ffmpeg may still write the old one: let it have that
     times = f"setts=ts=N:duration=1:time_base={fps.denominator}/{fps.numerator}"
     done = ffmpeg.run(
         [
             *(*ffmpeg.QUIET, "-y", *ffmpeg.LOCAL_ONLY, *source, "-map", "0:v:0", "-c", "copy"),
-            *("-bsf:v", times, "-r", str(fps)),
+            *("-bsf:v", times, "-r", str(fps), *(() if frames is None else ("-frames:v", str(frames)))),
             *(["-metadata", f"title={title}"] if title else []),
             *("-f", out.suffix[1:] if out.suffix in MP4_SUFFIXES else "matroska", ffmpeg.url(out)),
         ],
