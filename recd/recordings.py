@@ -5,11 +5,12 @@ Manifests come from disk: whatever is wrong with one is a clear error, never a c
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from recd_client.errors import OutputError, VersionMismatchError
 
@@ -34,7 +35,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         A later recd wrote it.
     """
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = orjson.loads(path.read_bytes())
     except OSError as e:
         raise OutputError(f"{path} cannot be read: {e.strerror}", "check the path and its permissions") from e
     except (ValueError, RecursionError) as e:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     epilog="Example: recd convert recordings/walk/* walk --to lerobot --fps 50",
     short_help="Turn recordings into training sets, tables and films.",
 )
-@click.argument("paths", metavar="SRC... DST", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("src", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("dst", required=False, type=click.Path(path_type=Path))
 @click.option("--to", "form", metavar="FORMAT", help="The format to make; see docs/convert.md.")
 @click.option(
     "--map", "map_in", metavar="FILE", type=click.Path(path_type=Path), help="Which field becomes what."
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace DST once the new one is complete.")
 @json_option
 def command(
-    paths: tuple[Path, ...],
+    src: tuple[Path, ...],
+    dst: Path | None,
     form: str | None,
     map_in: Path | None,
     map_out: Path | None,
@@ -58,9 +60,9 @@ def command(
 
     named = None if streams is None else [name.strip() for name in streams.split(",") if name.strip()]
     if map_out is not None:
-        _write_map(paths, map_out, named, overwrite)
+        _write_map([*src, *([dst] if dst else [])], map_out, named, overwrite)
         return
-    if len(paths) < 2:
+    if not src or dst is None:
         raise click.UsageError("expected SRC... DST: what to convert, and what to make of it")
     if form is None:
         from ..convert import targets
@@ -68,21 +70,20 @@ def command(
         raise OptionError("no --to: which format?", f"one of {', '.join(targets.NAMES)}")
     from ..convert import convert
 
-    *sources, destination = paths
     try:
         with _progress() as told:
             made = convert(
-                sources, destination, to=form, map=map_in, fps=fps, align=align, episodes=episodes, success=success,
+                src, dst, to=form, map=map_in, fps=fps, align=align, episodes=episodes, success=success,
                 streams=named, overwrite=overwrite, progress=told, command=_command_line(),
             )  # fmt: skip
     except KeyboardInterrupt:
-        part = destination.with_name(f"{destination.name}.part")
+        part = dst.absolute().with_name(f"{dst.name}.part")
         kept = f"what is done is kept in {part}" if part.exists() else "nothing was written"
         raise StoppedError(f"interrupted: {kept}", "run the same command again to go on") from None
     _print(made, as_json)
 
 
-def _write_map(paths: tuple[Path, ...], out: Path, streams: list[str] | None, overwrite: bool) -> None:
+def _write_map(paths: list[Path], out: Path, streams: list[str] | None, overwrite: bool) -> None:
     """Write what would be used without a map."""
     from recd_client.errors import OptionError, OutputExistsError
 

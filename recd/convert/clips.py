@@ -17,7 +17,7 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,6 @@ from ..video.counting import count_listed
 from ..video.pixels import Padder
 from ..video.settings import VideoSettings
 from .episodes import Clip
-
-#: What is encoded again should lose as little as can be seen.
-_CRF: Final = 16
 
 
 def write(clip: Clip, out: Path, fps: Fraction | None = None, title: str = "") -> int:
@@ -85,7 +82,7 @@ def write(clip: Clip, out: Path, fps: Fraction | None = None, title: str = "") -
             tail.unlink(missing_ok=True)
     whole = out.with_name(f"{out.stem}-whole{out.suffix}")
     try:
-        _encode_again(film, first, clip.frames, whole, crf=_CRF)
+        _encode_again(film, first, clip.frames, whole)
         files.retime(whole, out, fps, title)
     finally:
         whole.unlink(missing_ok=True)
@@ -105,6 +102,12 @@ def join(clips: Sequence[Clip], out: Path, fps: Fraction | None = None, title: s
     pieces = [out.with_name(f"{out.stem}-piece{i}{out.suffix}") for i in range(len(clips))]
     try:
         encoded = sum(write(clip, piece) for clip, piece in zip(clips, pieces, strict=True))
+        if not all(
+            files.same_kind(pieces[0], piece) for piece in pieces[1:]
+        ):  # not of one encoder: now they are
+            for clip, piece in zip(clips, pieces, strict=True):
+                _encode_again(clip.film, clip.first_frame, clip.frames, piece)
+            encoded = sum(clip.frames for clip in clips)
         files.join(pieces, out, fps or clips[0].fps, title)
     finally:
         for piece in pieces:
@@ -117,9 +120,9 @@ def _keyframes(path: Path, _changed_ns: int, rate: Fraction) -> list[int]:
     return files.keyframes(path, rate)
 
 
-def _encode_again(film: Film, start: int, count: int, out: Path, crf: float | None = None) -> None:
+def _encode_again(film: Film, start: int, count: int, out: Path) -> None:
     settings = VideoSettings(
-        film.width, film.height, 1 if film.is_gray else 3, film.fps, codec=_family(film.codec), crf=crf,
+        film.width, film.height, 1 if film.is_gray else 3, film.fps, codec=_family(film.codec),
         pixel_format=film.pixel_format,
     )  # fmt: skip
     encoder = codecs.choose(settings, out.suffix)

@@ -104,7 +104,10 @@ def plan(
     OptionError
         The map does not fit a recording, it has no feature, or its streams do not overlap in time.
     """
-    found = map or guessing.guess(runs[0], None if streams is None else streams_of(runs[0], streams))
+    found = map or Map(())
+    if not found.features:
+        guessed = guessing.guess(runs[0], None if streams is None else streams_of(runs[0], streams))
+        found = replace(found, features=guessed.features, left_out=guessed.left_out)
     if not found.features:
         raise OptionError(f"{runs[0].path} has nothing to make features of", "see: recd info")
     features = mapping.same([(run, found.resolve(run)) for run in runs], found.where)

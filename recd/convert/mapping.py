@@ -146,7 +146,7 @@ def parse(text: str, where: str = "map") -> Map:
     _known(data, _KEYS, where, "")
     lines = {name: _line_of(text, name) for name in data.get("features") or ()}
     tables = _typed(data, "features", dict, where) or {}
-    if not tables:
+    if not data:
         raise OptionError(
             f"{where}: no feature", 'write one: [features."observation.state"], or use --map-out'
         )

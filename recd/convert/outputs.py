@@ -52,6 +52,7 @@ def selected(
     """
     picked = Picked([])
     for run, name in zip(runs, names, strict=True):
+        left_out: dict[str, list[str]] = {}
         several = any(mark.label == "recd.reset" for mark in run.marks)
         chosen = episodes if episodes is not None else all_episodes([run]) if several else None
         found: list[Samples] = []
@@ -68,7 +69,12 @@ def selected(
             elif streams is not None:
                 raise OptionError(f"stream {stream!r}: {reason}", "choose another format, or leave it out")
             else:
-                picked.problems.append(f"{name}: stream {stream!r} is left out: {reason}")
+                left_out.setdefault(reason, []).append(stream)
+        where = f"{name}: " if len(runs) > 1 else ""
+        picked.problems += [
+            f"{where}left out: {'stream' if len(some) == 1 else 'streams'} {', '.join(some)}: {reason}"
+            for reason, some in left_out.items()
+        ]
         if found:
             picked.runs.append((name, found))
     if not picked.runs:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,6 +20,7 @@ from .clocks import Derived
 from .column import Column, Lists, as_values
 from .data import PartData, StreamData
 from .numbering import UNKNOWN, Numbering
+from .problems import tell
 from .stream import Floats, Ints, Stream
 from .tables import Rows, Table, empty, field_of, joined, row_bytes
 
@@ -61,6 +64,15 @@ class Block(dict[str, "NDArray[Any] | Lists"]):
         return len(self.t)
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A part that is read, and the number of its samples."""
+
+    part: PartData
+    table: Table
+    count: int
+
+
 class ArrayStream(Stream):
     """A stream of samples that are numbers, arrays, strings, or dicts of them: ``stream["qpos"][100:200]``."""
 
@@ -77,18 +89,10 @@ class ArrayStream(Stream):
         kinds = [kind for kind in self._data.sources if not kind.startswith("video")]
         return tuple(sorted(kinds, key=lambda kind: (PREFERRED.index(kind.partition(":")[0]), kind)))
 
-    @cached_property
+    @property
     def source(self) -> str:
         """The format that it is read from: that with the most samples, and of several the quickest."""
-        if self._chosen is not None:
-            return self._chosen
-        if not self.sources:
-            raise OutputError(
-                f"stream {self.name!r} has no file that can be read"
-                + "".join(f"; {p}" for p in self.problems),
-                "look closer with: recd info, recd verify",
-            )
-        return max(self.sources, key=lambda kind: sum(p.samples or 0 for p in self._data.sources[kind]))
+        return self._choice[0]
 
     def read_from(self, source: str) -> ArrayStream:
         """The same stream, read from another format: ``"hdf5"``, ``"npz"``, ``"csv"``, ``"log"``.
@@ -106,53 +110,80 @@ class ArrayStream(Stream):
         return ArrayStream(self._data, source)
 
     @cached_property
-    def _opened(self) -> list[tuple[PartData, Table]]:
-        """The parts that can be read, each with its table."""
-        out = []
-        schema = self._data.schema
-        for part in self._data.sources[self.source]:
+    def _choice(self) -> tuple[str, list[_Opened]]:
+        """The format, and its parts that can be read; where some cannot, other formats are tried, too."""
+        kinds = [self._chosen] if self._chosen is not None else list(self.sources)
+        kinds.sort(key=lambda kind: -sum(p.samples or 0 for p in self._data.sources[kind]))
+        errors: list[RecdError] = []
+        best: tuple[str, list[_Opened]] | None = None
+        for kind in kinds:
+            failed = len(errors)
+            parts = self._open(kind, errors)
+            if best is None or sum(p.count for p in parts) > sum(p.count for p in best[1]):
+                best = kind, parts
+            if len(errors) == failed:
+                break
+        if best is not None and best[1]:
+            for error in errors:
+                tell(self.problems, error.what)
+            return best
+        if errors:
+            raise errors[0]
+        raise OutputError(
+            f"stream {self.name!r} has no file that can be read" + "".join(f"; {p}" for p in self.problems),
+            "look closer with: recd info, recd verify",
+        )
+
+    def _open(self, kind: str, errors: list[RecdError]) -> list[_Opened]:
+        """The parts of a format that can be read."""
+        out, schema = [], self._data.schema
+        for part in self._data.sources[kind]:
             assert part.open_table is not None
             try:
                 table = part.open_table(schema)
-                if part.samples is not None and table.count != part.samples and part.kind != "csv":
-                    self._tell(f"{part.path} holds {table.count} samples, the manifest says {part.samples}")
-                schema = schema or table.schema
+                # A CSV's rows are only counted by reading it: what is told of one that was not changed is believed.
+                told = part.samples if part.intact and part.kind == "csv" else None
+                count = table.count if told is None else told
             except RecdError as e:
-                self._tell(e.what)
+                errors.append(e)
                 continue
-            out.append((part, table))
+            if part.samples not in (None, count):
+                tell(self.problems, f"{part.path} holds {count} samples, the manifest says {part.samples}")
+            schema = schema or table.schema
+            out.append(_Opened(part, table, count))
         return out
 
-    def _tell(self, problem: str) -> None:
-        from .problems import tell
-
-        tell(self.problems, problem)
-
-    @cached_property
-    def _counts(self) -> list[int]:
-        return [
-            part.samples if part.samples is not None and part.kind == "csv" else table.count
-            for part, table in self._opened
-        ]
+    @property
+    def _opened(self) -> list[_Opened]:
+        return self._choice[1]
 
     @cached_property
     def _begins(self) -> list[int]:
         """Index of the first sample of each part, and behind the last one."""
-        return [0, *np.cumsum(self._counts).tolist()]
+        return [0, *np.cumsum([opened.count for opened in self._opened]).tolist()]
+
+    @property
+    def _spans(self) -> list[slice]:
+        """The samples of each table."""
+        return [slice(a, b) for a, b in itertools.pairwise(self._begins)]
 
     @property
     def parts(self) -> list[slice]:
         """See :class:`Stream`."""
-        return [slice(a, b) for a, b in zip(self._begins, self._begins[1:], strict=False)]
+        found: dict[
+            int, slice
+        ] = {}  # of a part that is still written, some may be in a file, the rest in a log
+        for opened, span in zip(self._opened, self._spans, strict=True):
+            number = opened.part.number
+            found[number] = slice(found[number].start, span.stop) if number in found else span
+        return list(found.values())
 
     @property
     def schema(self) -> Schema:
         """See :class:`Stream`."""
         if self._data.schema is not None:
             return self._data.schema
-        if not self._opened:
-            raise OutputError(f"stream {self.name!r} has no file that can be read", "; ".join(self.problems))
-        return self._opened[0][1].schema
+        return self._opened[0].table.schema
 
     def __len__(self) -> int:
         return self._begins[-1]
@@ -180,7 +211,7 @@ class ArrayStream(Stream):
         while start < stop:
             begin, end = self._begins[at : at + 2]
             if start < end:
-                found.append(self._opened[at][1].rows(name, start - begin, min(stop, end) - begin))
+                found.append(self._opened[at].table.rows(name, start - begin, min(stop, end) - begin))
             start, at = max(start, min(stop, end)), at + 1
         return joined(found) if found else empty(self.schema, name)
 
@@ -242,7 +273,8 @@ class ArrayStream(Stream):
         return self._batches(rows, names, start, stop)
 
     def _batches(self, rows: int, names: list[str], start: int, stop: int) -> Iterator[Block]:
-        for at, (_, table) in enumerate(self._opened):
+        for at, opened in enumerate(self._opened):
+            table = opened.table
             begin, end = self._begins[at : at + 2]
             first, last = max(start, begin), min(stop, end)
             if first >= last:
@@ -278,7 +310,8 @@ class ArrayStream(Stream):
 
     def _seq(self, start: int, stop: int) -> Ints:
         out = np.full(stop - start, UNKNOWN, np.int64)
-        for numbering, (_, table), span in zip(self._numberings, self._opened, self.parts, strict=True):
+        for numbering, opened, span in zip(self._numberings, self._opened, self._spans, strict=True):
+            table = opened.table
             first, last = max(start, span.start), min(stop, span.stop)
             if first < last:
                 here = first - span.start, last - span.start
@@ -289,17 +322,17 @@ class ArrayStream(Stream):
     @cached_property
     def _numberings(self) -> list[Numbering]:
         """How the samples of each part are numbered."""
-        parts = [part for part, _ in self._opened]
+        parts = [opened.part for opened in self._opened]
         untold = all(part.first_seq is None for part in parts)
         attempted = self._data.told.get("attempted")
         if untold and attempted is not None and len(parts) == len(self._data.sources[self.source]):
             whole = Numbering.between(0, int(attempted), self._data.gaps, len(self))
-            return [whole.part(span.start, span.stop) for span in self.parts]
+            return [whole.part(span.start, span.stop) for span in self._spans]
         return [
             Numbering.between(p.first_seq, p.next_seq, self._data.gaps, count)
             if p.first_seq is not None and p.next_seq is not None
             else Numbering.unknown(count)
-            for p, count in zip(parts, self._counts, strict=True)
+            for p, count in ((opened.part, opened.count) for opened in self._opened)
         ]
 
     @cached_property
@@ -319,7 +352,8 @@ class ArrayStream(Stream):
     def _clock(self, name: str) -> Ints:
         derived = self._derived.step if name == "step" else self._derived.mono_ns
         found = [np.empty(0, np.int64)]
-        for (_, table), span in zip(self._opened, self.parts, strict=True):
+        for opened, span in zip(self._opened, self._spans, strict=True):
+            table = opened.table
             count = span.stop - span.start
             found.append(table.clock(name, 0, count) if table.has_clocks else derived(self.t[span]))
         return np.concatenate(found)
@@ -328,8 +362,8 @@ class ArrayStream(Stream):
     def known(self) -> frozenset[str]:
         """See :class:`Stream`."""
         known = {"seq", "step", "wall"}
-        for (_, table), numbering in zip(self._opened, self._numberings, strict=True):
-            if not table.has_clocks:
+        for opened, numbering in zip(self._opened, self._numberings, strict=True):
+            if not opened.table.has_clocks:
                 known &= self._derived.known | ({"seq"} if numbering.exact else set())
         return frozenset(known)
 
@@ -354,6 +388,6 @@ class ArrayStream(Stream):
 
     def close(self) -> None:
         """See :class:`Stream`."""
-        if "_opened" in self.__dict__:
-            for _, table in self._opened:
-                table.close()
+        if "_choice" in self.__dict__:
+            for opened in self._opened:
+                opened.table.close()

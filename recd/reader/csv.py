@@ -194,9 +194,11 @@ def _numbers(raw: bytes) -> list[Any]:
     """The cells of some rows of numbers, one behind the other."""
     flat = raw.rstrip(b"\n").replace(b"\n", b",")
     if b"n" not in flat:
-        return list(orjson.loads(b"[" + flat + b"]"))
+        found: list[Any] = orjson.loads(b"[" + flat + b"]")
+        return found
     if b"inf" not in flat:
-        return list(orjson.loads(b"[" + flat.replace(b"nan", b"null") + b"]"))  # None becomes NaN
+        found = orjson.loads(b"[" + flat.replace(b"nan", b"null") + b"]")  # None becomes NaN
+        return found
     return [
         float(c) if c[-1:] in (b"n", b"f") or b"." in c or b"e" in c else int(c) for c in flat.split(b",")
     ]

@@ -81,6 +81,8 @@ class PartData:
         Opens the file, with the schema if it is known.
     video : dict
         What a manifest tells of a video, ``frames`` included.
+    intact : bool
+        It has the size that it is told to have: what else is told of it is believed.
     """
 
     path: Path
@@ -91,6 +93,7 @@ class PartData:
     next_seq: int | None = None
     open_table: Callable[[Schema | None], Table] | None = None
     video: Mapping[str, Any] = field(default_factory=dict)
+    intact: bool = False
 
 
 @dataclass(frozen=True)

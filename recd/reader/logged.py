@@ -43,15 +43,15 @@ class _Place:
 
 
 class LogTable(Table):
-    """The samples of some stretches of a stream's log, as it was when the table was made.
+    """The samples of a stretch of a stream's log, as it was when the table was made.
 
     Parameters
     ----------
     path : Path
         The log's directory.
     schema : Schema
-    stretches : sequence of (int, int or None)
-        Ring positions from and to which; up to the end of the log as it is now.
+    begin, end : int, int or None
+        Ring positions from and to which; None: up to the end of the log as it is now.
     problems : list of str
         Is told of damage.
     """
@@ -59,9 +59,7 @@ class LogTable(Table):
     kind: ClassVar = "log"
     has_clocks: ClassVar = True
 
-    def __init__(
-        self, path: Path, schema: Schema, stretches: Sequence[tuple[int, int | None]], problems: list[str]
-    ) -> None:
+    def __init__(self, path: Path, schema: Schema, begin: int, end: int | None, problems: list[str]) -> None:
         super().__init__(path, schema)
         self._problems = problems
         self._maps: dict[Path, mmap.mmap] = {}
@@ -69,8 +67,12 @@ class LogTable(Table):
         #: Each chunk, and the positions within that count.
         self._places: list[tuple[_Place, int, int]] = []
         self._begins = [0]
-        for begin, end in stretches:
-            self._look(begin, end)
+        self._look(begin, end)
+
+    @property
+    def begins(self) -> int:
+        """Ring position of the first chunk that was there; -1 if there was none."""
+        return self._places[0][0].info.begin if self._places else -1
 
     def _look(self, begin: int, end: int | None) -> None:
         """Note where the chunks of a stretch stand."""

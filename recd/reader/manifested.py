@@ -14,15 +14,15 @@ from .data import Clocks, Gap, Mark, PartData, RunData, StreamData
 from .files import KINDS, opener
 
 
-def run_of(path: Path) -> RunData:
-    """The recording of a manifest; files are looked for, but none is opened.
+def run_of(path: Path, manifest: dict[str, Any] | None = None) -> RunData:
+    """The recording of a manifest, which may have been read before; files are looked for, but none is opened.
 
     Raises
     ------
     OutputError
         The manifest cannot be read, or is damaged.
     """
-    manifest = read_manifest(path)
+    manifest = read_manifest(path) if manifest is None else manifest
     try:
         clocks = Clocks(
             manifest.get("dt"), manifest["clocks"]["start_mono_ns"], manifest["clocks"]["start_wall_ns"]
@@ -119,7 +119,7 @@ def _sources(
             )
         part = PartData(
             path, kind, number, int(told["samples"]), told.get("first_seq"), told.get("next_seq"), opener(path, kind),
-            told.get("video") or {},
+            told.get("video") or {}, size_bytes == told["bytes"],
         )  # fmt: skip
         sources.setdefault(key, []).append(part)
     return sources

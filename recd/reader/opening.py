@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from recd_client.errors import OutputError, RecdError
 
@@ -55,12 +56,12 @@ def open(path: Path_ | Iterable[Path_], *, session: str | None = None) -> Run:
 
 def _directory(directory: Path, session: str | None) -> RunData:
     """The newest recording in a directory, or that session."""
-    found: dict[str, tuple[int, Path]] = {}
+    found: dict[str, tuple[int, Path, dict[str, Any]]] = {}
     errors: list[RecdError] = []
     for path in manifests(directory):
         try:
             manifest = read_manifest(path)
-            found[str(manifest["session"])] = int(manifest["clocks"]["start_wall_ns"]), path
+            found[str(manifest["session"])] = int(manifest["clocks"]["start_wall_ns"]), path, manifest
         except RecdError as e:
             errors.append(e)
         except (KeyError, TypeError, ValueError) as e:
@@ -72,18 +73,30 @@ def _directory(directory: Path, session: str | None) -> RunData:
             "see: recd ls",
         )
     if session in found:
-        return run_of(found[session][1])
+        return run_of(*found[session][1:])
     if session is None and not kept and found:
-        return run_of(max(found.values())[1])
+        return run_of(*max(found.values(), key=lambda each: each[:2])[1:])
     if kept:
-        from .unfinished import run_of_session
-
-        return run_of_session(directory, session or max(kept))
+        return _unfinished(directory, session or max(kept))
     if errors:
         raise errors[0]
     raise OutputError(
         f"{directory} holds no recording: neither a manifest.json nor a .recd directory", "list them: recd ls"
     )
+
+
+def _unfinished(directory: Path, session: str, tries: int = 5) -> RunData:
+    """A recording without a manifest; or with one, if it ended while it was looked at."""
+    from .unfinished import run_of_session
+
+    try:
+        return run_of_session(directory, session)
+    except OutputError:
+        if tries == 1:
+            raise
+    if session in kept_sessions(directory):
+        return _unfinished(directory, session, tries - 1)
+    return _directory(directory, session)
 
 
 def _files(paths: list[Path]) -> RunData:

@@ -37,6 +37,7 @@ from .manifested import gaps_of, mark_of, stream_of_manifest
 
 LIVE: Final = "live"
 UNFINISHED: Final = "unfinished"
+_TRIES: Final = 5
 _KINDS: Final = {CSVFile: "csv", NPZFile: "npz", HDF5File: "hdf5"}
 
 
@@ -113,13 +114,13 @@ class _Unfinished:
         self._clocks = clocks
         self._state = state
         self._problems: list[str] = []
-        renamed = (store.rename_of(str(spec["stream"])) or {}).get("filename")
+        self._tables: list[LogTable] = []
         journal: Journal = logged(self._path, spec)
         self._tally = journal.tally
         self.events = journal.events()
-        self._sinks = list(self._read_sinks(renamed))
+        self._sinks = list(self._read_sinks())
 
-    def _read_sinks(self, renamed: str | None) -> Iterator[_Sink]:
+    def _read_sinks(self) -> Iterator[_Sink]:
         for index, (told, final) in enumerate(zip(self._spec["sinks"], self._spec["finals"], strict=True)):
             options = SinkOptions.from_json(told)
             saved = Checkpoint(self._path / f"sink{index}.ckpt").load()
@@ -133,7 +134,7 @@ class _Unfinished:
             self._problems.append(f"stream {name!r}: its log is damaged from position {begin} to {end}")
         sources: dict[str, list[PartData]] = {}
         if not is_direct(self._spec):
-            sources["log"] = self._from_log()
+            sources["log"] = self._whole_log()
         for sink in self._sinks:
             if isinstance(sink.options, VideoFile):
                 films = list(self._films(sink))
@@ -148,48 +149,56 @@ class _Unfinished:
         )  # fmt: skip
 
     # --- arrays ------------------------------------------------------------------------------------
-    def _from_log(self) -> list[PartData]:
-        """Finished files, and the log behind them."""
+    def _whole_log(self) -> list[PartData]:
+        """Finished files and the log behind them, as they were at one time.
+
+        A worker that goes on trims the log once its samples are in files: where that shows, both are looked at again.
+        """
+        for _ in range(_TRIES):
+            self._tables.clear()
+            parts, needed = self._from_log()
+            begins = trimmed_to(self._log)
+            if begins <= needed or (self._tables and self._tables[0].begins <= needed):
+                return parts
+            self._sinks = list(self._read_sinks())
+        name = self._spec["stream"]
+        self._problems.append(f"stream {name!r}: what stood in its log from {needed} to {begins} is missing")
+        return parts
+
+    def _from_log(self) -> tuple[list[PartData], int]:
+        """Finished files and the log behind them; and from where on that is needed."""
         begins = trimmed_to(self._log)
         sinks = [sink for sink in self._sinks if type(sink.options) in _KINDS]
         # One whose files reach as far as the log was trimmed; each does, or its samples would be lost.
         best = min(sinks, key=lambda sink: (_reach(sink) < begins, _reach(sink)), default=None)
         if best is None:
-            return [self._stretch(0, [(begins, None)])]
+            return [self._stretch(0, begins, None)], begins
         kind = _KINDS[type(best.options)]
-        out = [
-            PartData(
-                Path(p.path), kind, p.number, p.samples, p.first_seq, p.next_seq, opener(Path(p.path), kind)
-            )
-            for p in best.done
-        ]
-        if _reach(best) < begins:
-            self._problems.append(
-                f"stream {self._spec['stream']!r}: what stood in its log before {begins} is missing"
-            )
-        number = len(out)
-        position = best.done[-1].end if best.done else 0
+        out = [_file(part, kind, Path(part.path)) for part in best.done]
+        number, position = len(out), best.done[-1].end if best.done else 0
+        needed = position
         for part in sorted(best.parts.values(), key=lambda p: p.number)[
             number:
-        ]:  # complete, but not built yet
+        ]:  # complete, but not finished
             csv = best.naming.part_path(part.number)
             if kind == "csv" and csv.exists():
-                seq = part.first_seq, part.next_seq
-                out.append(PartData(csv, kind, part.number, part.samples, *seq, opener(csv, kind)))
+                out.append(_file(part, kind, csv))
+                needed = part.end
             else:
-                out.append(self._stretch(part.number, [(part.begin, part.end)]))
+                out.append(self._stretch(part.number, part.begin, part.end))
             position, number = part.end, part.number + 1
         saved = best.saved
         if saved is not None and saved["part"]["number"] == number and saved["position"] >= position:
             part = Part(**saved["part"])
+            if needed == position:
+                needed = part.begin
             position = part.begin
             if kind == "csv" and saved["sink"] and part.samples and begins > part.begin:
+                part.next_seq = int(saved["next_seq"])
                 csv = best.naming.part_path(number)
-                length = int(saved["sink"]["bytes"])
-                seq = part.first_seq, int(saved["next_seq"])
-                out.append(PartData(csv, kind, number, part.samples, *seq, opener(csv, kind, length)))
-                position = int(saved["position"])
-        return out + self._open_parts(best, number, position)
+                out.append(_file(part, kind, csv, int(saved["sink"]["bytes"])))
+                needed = position = int(saved["position"])
+        return out + self._open_parts(best, number, position), needed
 
     def _open_parts(self, sink: _Sink, number: int, position: int) -> list[PartData]:
         """The rest of the log, cut as the sink will cut it: at whole resets; without what was discarded."""
@@ -209,13 +218,19 @@ class _Unfinished:
                 stretches.append((begin, at))
                 begin = at
         stretches.append((begin, None))
-        return [self._stretch(number + k, [each]) for k, each in enumerate(stretches)]
+        return [self._stretch(number + k, *each) for k, each in enumerate(stretches)]
 
-    def _stretch(self, number: int, stretches: list[tuple[int, int | None]]) -> PartData:
+    def _stretch(self, number: int, begin: int, end: int | None) -> PartData:
+        """A stretch of the log; of one that goes on, it is held fast now."""
+
         def open_table(schema: Schema | None) -> LogTable:
-            return LogTable(self._log, self._schema, stretches, self._problems)
+            return LogTable(self._log, self._schema, begin, end, self._problems)
 
-        return PartData(self._log, "log", number, open_table=open_table)
+        if self._state != LIVE:
+            return PartData(self._log, "log", number, open_table=open_table)
+        table = open_table(None)
+        self._tables.append(table)
+        return PartData(self._log, "log", number, open_table=lambda schema: table)
 
     # --- videos ------------------------------------------------------------------------------------
     def _films(self, sink: _Sink) -> Iterator[PartData]:
@@ -252,10 +267,16 @@ class _Unfinished:
                 yield PartData(path, "video", part.number, samples, video={**video, "frames": table})
 
 
+def _file(part: Part, kind: str, path: Path, end_bytes: int | None = None) -> PartData:
+    """A part that is (or, of a CSV, will be) a file."""
+    table = opener(path, kind, end_bytes)
+    return PartData(path, kind, part.number, part.samples, part.first_seq, part.next_seq, table, intact=True)
+
+
 def _reach(sink: _Sink) -> int:
-    """The position up to which a sink's files can be read."""
+    """The position up to which a sink needs the log no more."""
     reach = sink.done[-1].end if sink.done else 0
-    saved = sink.saved
-    if isinstance(sink.options, CSVFile) and saved is not None:
-        reach = max(reach, int(saved["position"]))
-    return reach
+    if sink.saved is None:
+        return reach
+    saved = sink.saved["position"] if isinstance(sink.options, CSVFile) else sink.saved["part"]["begin"]
+    return max(reach, int(saved))

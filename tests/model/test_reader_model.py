@@ -3,10 +3,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reading import Readable, numbers_of, opened
+from recd import log_writer
 from recd_client.options import CSVFile, HDF5File, NPZFile, SinkOptions
 from streams import PLAIN, VARYING
 
@@ -103,7 +105,8 @@ def test_what_is_read_is_what_the_files_are_to_have(
     rows: int,
 ) -> None:
     """While it runs, whatever died, and when it has ended: every kept sample once, with its number and clocks."""
-    with tempfile.TemporaryDirectory() as top:
+    with tempfile.TemporaryDirectory() as top, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_writer, "SEGMENT_BYTES", 2000)  # so that the log is trimmed as files grow
         sinks = [kind(NAMES[kind], **how) for kind in kinds]
         recording = Readable(Path(top), *sinks, schema=VARYING if varying else PLAIN)
         model = Model(how)
@@ -132,6 +135,9 @@ def check_unfinished(top: Path, model: Model, rows: int) -> None:
         blocks = [n for block in stream.batches(rows=rows) for n in (block.t * 8).tolist()]
         assert blocks == model.numbers
         assert stream.seq.tolist() == model.numbers
+        parts = [*model.parts, *([model.open] if model.open else [])]
+        found = [stream.seq[part].tolist() for part in stream.parts if part.start < part.stop]
+        assert found == parts or "split" in model.how  # where it splits is known once the file is
 
 
 def check_finished(top: Path, model: Model, rows: int, kinds: list[str]) -> None:

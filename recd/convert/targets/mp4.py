@@ -78,6 +78,19 @@ def no_images(samples: Samples) -> str:
 
 def clips_of(samples: Selected) -> Iterator[Clip]:
     """The stretches of films in which the wanted samples lie, with what stands in for lost ones in between."""
+    last: Clip | None = None
+    for clip in _clips(samples):
+        if last is not None and last.path == clip.path and last.first_frame + last.frames == clip.first_frame:
+            last = Clip(last.film, last.first_frame, last.frames + clip.frames)
+            continue
+        if last is not None:
+            yield last
+        last = clip
+    if last is not None:
+        yield last
+
+
+def _clips(samples: Selected) -> Iterator[Clip]:
     stream: Any = samples.stream
     table = stream.frames
     rows = np.flatnonzero(~table.repeated)
