@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 from foxglove.messages import Log, LogLevel, Timestamp
@@ -51,8 +52,7 @@ class Events:
         key = (event.mono_ns, label)
         if key not in self._told:
             self._told.append(key)
-            name = {RESET: "reset", DISCARD: "discard"}.get(label, f"mark {label}")
-            text = f"{name}{_fields(event.data.get('fields'))}"
+            text = text_of(label, event.data.get("fields"))
             self._send(LogLevel.Info, text, self._run, event.t, event.mono_ns)
 
     def status(self, session: dict[str, Any]) -> None:
@@ -93,5 +93,11 @@ class Events:
         self.output.send(Log(timestamp=stamp, level=level, message=text, name=name), time_ns)
 
 
-def _fields(fields: dict[str, Any] | None) -> str:
+def text_of(label: str, fields: Mapping[str, Any] | None) -> str:
+    """What is said of a mark."""
+    name = {RESET: "reset", DISCARD: "discard"}.get(label, f"mark {label}")
+    return f"{name}{_fields(fields)}"
+
+
+def _fields(fields: Mapping[str, Any] | None) -> str:
     return "".join(f" {name}={json.dumps(value)}" for name, value in (fields or {}).items())

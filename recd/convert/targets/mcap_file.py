@@ -1,0 +1,310 @@
+"""An MCAP file that is being written by foxglove-sdk, and what its messages are."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import foxglove
+import numpy as np
+from foxglove import Channel, Context, Schema
+from foxglove.channels import CompressedImageChannel, CompressedVideoChannel, LogChannel, RawImageChannel
+from foxglove.mcap import MCAPCompression, MCAPWriteOptions
+from foxglove.messages import CompressedImage, CompressedVideo, Log, LogLevel, Timestamp
+from PIL import Image
+
+from recd_client.errors import OutputError
+from recd_client.schema import FIXED, STRING, Field
+
+from ...batch import Batch, Varying
+from ...foxglove import images
+from ...foxglove.as_json import Json
+from ...foxglove.as_ros2 import Ros2
+from ...foxglove.channels import Topics
+from ...foxglove.columns import Encoding
+from ...foxglove.events import text_of
+from ...reader import Block, Lists, VideoStream
+from ...ui.fields import PICTURE, kind_of
+from ...ui.pictures import to_jpeg
+from ..selection import Samples, Selected
+from . import mcap_video
+from .base import Progress
+from .mcap import Clock, wanted_events
+
+if TYPE_CHECKING:
+    from ...reader import Run
+
+_COMPRESSIONS: Final = {"lz4": MCAPCompression.Lz4, "zstd": MCAPCompression.Zstd, "none": None}
+_ENCODINGS: Final[dict[str, Any]] = {"ros2": Ros2, "json": Json}
+#: What ``foxglove.RawImage`` holds bit for bit; a matrix of other numbers is no picture.
+_PIXELS: Final = ("|u1", "|b1", "<u2", "<f2", "<f4")
+#: So that a sample of many fields does not grow to a batch that is too large.
+_BATCH_BYTES: Final = 4 << 20
+
+
+class File:
+    """One file; a context that leaves what is unfinished as it is.
+
+    Parameters
+    ----------
+    path : Path
+    compression : {"lz4", "zstd", "none"}
+        Of its chunks.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; told by the next call behind it.
+    """
+
+    def __init__(self, path: Path, compression: str) -> None:
+        self._path = path
+        self._raw = _Output(path.open("wb"))
+        self._context = Context()
+        self._topics = Topics()
+        self._channels: list[Any] = []
+        options = MCAPWriteOptions(compression=_COMPRESSIONS[compression])
+        self._writer = foxglove.open_mcap(self._raw, context=self._context, writer_options=options)
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._raw.give_up()
+        with suppress(Exception):  # it was closed, or what it says is what was told already
+            self._writer.close()
+        for channel in self._channels:
+            channel.close()
+
+    def finish(self) -> None:
+        """The file is complete."""
+        try:
+            self._writer.close()
+        except RuntimeError as e:
+            self._raw.check()
+            raise OutputError(f"{self._path} cannot be written: {e}", "see: recd doctor") from None
+        self._raw.close()
+
+    # --- about the recording ---------------------------------------------------------------------------
+    def tell_of(self, run: Run, provenance: Mapping[str, Any], clock: Clock) -> None:
+        """Metadata, and the manifest as an attachment."""
+        self._writer.write_metadata("recd", _texts(provenance))
+        about = {"name": run.name, "session": run.session, "state": run.state, "dt": run.dt}
+        about |= {"clock": "wall" if clock.wall else "stream", "metadata": run.metadata}
+        self._writer.write_metadata("recording", _texts(about))
+        if run.manifest:
+            file = run.path / "manifest.json"
+            data = file.read_bytes() if file.is_file() else json.dumps(run.manifest).encode()
+            at = run.start_wall_ns or 0
+            self._writer.attach(
+                log_time=at, create_time=at, name="manifest.json", media_type="application/json", data=data
+            )
+
+    def events(self, streams: Sequence[Samples], clock: Clock) -> None:
+        """Marks, resets and losses."""
+        marks, gaps = wanted_events(streams)
+        told = []
+        for mark in marks:
+            (time_ns,) = clock.times_ns(np.array([mark.t]), np.array([mark.mono_ns], np.int64))
+            told.append((time_ns, LogLevel.Info, text_of(mark.label, mark.fields), ""))
+        for samples, gap, at in gaps:
+            stream = samples.stream
+            (time_ns,) = clock.times_ns(stream.t[at : at + 1], stream.mono_ns[at : at + 1])
+            text = f"{gap.count} samples lost ({gap.cause}), of {gap.first_seq} to {gap.last_seq}"
+            told.append((time_ns, LogLevel.Warning, f"{samples.name}: {text}", samples.name))
+        if not told:
+            return
+        channel = self._opened(LogChannel(self._topics.take("/events"), context=self._context))
+        for time_ns, level, text, name in sorted(told, key=lambda each: each[0]):
+            stamp = _stamp(time_ns)
+            channel.log(Log(timestamp=stamp, level=level, message=text, name=name), log_time=time_ns)
+        self._raw.check()
+
+    # --- streams ---------------------------------------------------------------------------------------
+    def samples(
+        self, samples: Selected, clock: Clock, progress: Progress, encoding: str, compress: str
+    ) -> None:
+        """A stream of arrays."""
+        schema = samples.schema
+        pictures = [f for f in schema.fields if kind_of(f) == PICTURE and f.dtype in _PIXELS]
+        numbers = [f for f in schema.fields if f not in pictures and 0 not in f.shape]
+        about = {"seq": "as recorded" if samples.has_seq else "counted: the recording does not tell it"}
+        empty = [f"{f.name} {f}" for f in schema.fields if 0 in f.shape]
+        about |= {"left_out": "; ".join(empty)} if empty else {}
+        messages: Encoding | None = None
+        channel: Any = None
+        if numbers:
+            messages = _ENCODINGS[encoding](numbers, samples.name, limit=None)
+            channel = self._numbers(self._topics.take(f"/{samples.name}"), messages, about | _units(numbers))
+        shown = []
+        for field in pictures:
+            topic = self._topics.take(f"/{samples.name}" + ("" if schema.bare else f"/{field.name}"))
+            kind = CompressedImageChannel if _is_compressed(field, compress) else RawImageChannel
+            shown.append((field, self._opened(kind(topic, context=self._context, metadata=_units([field])))))
+        for block in samples.batches(bytes=_BATCH_BYTES):
+            times = clock.times_ns(block.t, block.mono_ns)
+            if messages is not None:
+                batch = _batch(samples, numbers, block)
+                log = channel.base.log  # half of the time is spent in what is around it
+                for message, time_ns in zip(
+                    messages.encode(batch, np.arange(block.count)), times, strict=True
+                ):
+                    log(message, time_ns)
+            for field, to in shown:
+                for frame, time_ns in zip(np.asarray(block[field.name]), times, strict=True):
+                    to.log(_image(frame, field, time_ns, compress), log_time=time_ns)
+            self._raw.check()
+            progress(block.count)
+
+    def _numbers(self, topic: str, messages: Encoding, about: dict[str, str]) -> Any:
+        schema = Schema(name=messages.schema_name, encoding=messages.schema_encoding, data=messages.definition)
+        made = Channel(
+            topic, schema=schema, message_encoding=messages.message, context=self._context, metadata=about
+        )
+        return self._opened(made)
+
+    def films(self, samples: Selected, clock: Clock, progress: Progress) -> None:
+        """A stream of a film; of several that show the same samples, a channel for each."""
+        assert isinstance(samples.stream, VideoStream)
+        videos = samples.stream.videos
+        for i, video in enumerate(videos):
+            topic = self._topics.take(f"/{samples.name}" + (f"/{i}" if len(videos) > 1 else ""))
+            if video.dtype == np.uint16:
+                self._deep_film(samples, video, topic, clock)
+            else:
+                self._film(samples, video, topic, clock)
+        progress(len(samples))
+
+    def _film(self, samples: Selected, video: VideoStream, topic: str, clock: Clock) -> None:
+        pieces = mcap_video.plan(video, samples.indices)
+        about = {**_about_film(video), "h264": mcap_video.told(pieces)}
+        channel = self._opened(CompressedVideoChannel(topic, context=self._context, metadata=about))
+        t, mono_ns = samples.column(video.t), samples.column(video.mono_ns)
+        units = mcap_video.access_units(pieces, self._path)
+        for time_ns, data in zip(clock.times_ns(t, mono_ns), units, strict=True):
+            message = CompressedVideo(timestamp=_stamp(time_ns), frame_id=topic, data=data, format="h264")
+            channel.log(message, log_time=time_ns)
+            self._raw.check()
+
+    def _deep_film(self, samples: Selected, video: VideoStream, topic: str, clock: Clock) -> None:
+        channel = self._opened(RawImageChannel(topic, context=self._context, metadata=_about_film(video)))
+        times = iter(clock.times_ns(samples.column(video.t), samples.column(video.mono_ns)))
+        for span in samples.spans:
+            for frame in video.frames_between(span.start, span.stop):
+                time_ns = next(times)
+                channel.log(images.message(frame, time_ns, topic, jpeg=False, raw=True), log_time=time_ns)
+                self._raw.check()
+
+    def _opened(self, channel: Any) -> Any:
+        self._channels.append(channel)
+        return channel
+
+
+class _Output(io.RawIOBase):
+    """A file whose errors wait: the SDK goes on logging, and complaining, behind one that it met."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file: IO[bytes] = file
+        self._error: OSError | None = None
+        self._at = 0
+
+    def write(self, data: Any) -> int:
+        """Write, or pretend to."""
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as e:
+                self._error = e
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Where it is then."""
+        if whence == io.SEEK_CUR and offset == 0:
+            return self._at
+        self._at = self._file.seek(offset, whence) if self._error is None else offset
+        return self._at
+
+    def flush(self) -> None:
+        """Nothing is on the disk before the converter sees to it."""
+
+    def check(self) -> None:
+        """Raise what a write met."""
+        if self._error is not None:
+            raise self._error
+
+    def give_up(self) -> None:
+        """Nothing is written any more."""
+        self._error = self._error or OSError("given up")
+        with suppress(OSError):
+            self._file.close()
+
+    def close(self) -> None:
+        """All of it is handed over."""
+        self.check()
+        self._file.close()
+
+
+def _batch(samples: Selected, fields: list[Field], block: Block) -> Batch:
+    """The samples as the encoders take them; where nobody knows their numbers, they are counted."""
+    seq = block.seq if samples.has_seq else block.start + np.arange(block.count)
+    columns: dict[str, Any] = {f.name: _column(f, block) for f in fields}
+    return Batch(
+        samples.schema, seq.view(np.uint64), block.t, block.step, block.mono_ns.view(np.uint64), columns
+    )
+
+
+def _column(field: Field, block: Block) -> Any:
+    values = block[field.name]
+    if field.kind == FIXED:
+        return values
+    if isinstance(values, Lists):
+        return Varying(values.values, np.diff(values.offsets))
+    assert field.kind == STRING
+    raw = [text.encode("utf-8", "replace") for text in values]
+    lengths = np.fromiter(map(len, raw), np.int64, len(raw))
+    return Varying(np.frombuffer(b"".join(raw), np.uint8), lengths)
+
+
+def _is_compressed(field: Field, compress: str) -> bool:
+    return field.dtype == "|u1" and compress != "raw"
+
+
+def _image(frame: Any, field: Field, time_ns: int, compress: str) -> Any:
+    if not _is_compressed(field, compress):
+        return images.message(frame, time_ns, field.name, jpeg=False, raw=True)
+    if compress == "jpeg":
+        data, _ = to_jpeg(frame, frame.shape[1], "gray", None)
+    else:
+        packed = io.BytesIO()
+        pixels = frame[..., 0] if frame.ndim == 3 and frame.shape[2] == 1 else frame
+        Image.fromarray(np.ascontiguousarray(pixels)).save(packed, "png", compress_level=1)
+        data = packed.getvalue()
+    return CompressedImage(timestamp=_stamp(time_ns), frame_id=field.name, data=data, format=compress)
+
+
+def _about_film(video: VideoStream) -> dict[str, str]:
+    film = video.films[0]
+    told = {"fps": str(film.fps), "width": str(video.width), "height": str(video.height)}
+    if film.right or film.bottom:
+        told["padding"] = f"{film.right} pixels right, {film.bottom} at the bottom"
+    return told | ({"scale": json.dumps(dict(video.scale))} if video.scale else {})
+
+
+def _units(fields: list[Field]) -> dict[str, str]:
+    return {f"unit of {f.name}": f.unit for f in fields if f.unit}
+
+
+def _texts(told: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, default=str)
+        for key, value in told.items()
+    }
+
+
+def _stamp(time_ns: int) -> Timestamp:
+    return Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
