@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, Final
 
 from foxglove.messages import Log, LogLevel, Timestamp
 
-from ..batch import DISCARD, RESET, Event
+from ..batch import Event
 from .channels import Output
 from .options import Options
+from .texts import fields_text, text_of
 
 _KNOWN: Final = 1000
 #: States of a session in which nothing needs to be told.
@@ -79,7 +78,7 @@ class Events:
         self._outside = int(mark["n"])
         alert = mark.get("source") == "alert"
         name = "/".join(filter(None, (self._run, mark.get("stream"))))
-        text = f"{'alert' if alert else 'mark'} {mark['label']}{_fields(mark.get('fields'))}"
+        text = f"{'alert' if alert else 'mark'} {mark['label']}{fields_text(mark.get('fields'))}"
         level = LogLevel.Warning if alert else LogLevel.Info
         self._send(level, text, name, mark.get("t"), int(mark["mono_ns"]))
 
@@ -91,13 +90,3 @@ class Events:
         time_ns = self._options.time_ns(self.t if t is None else t, mono_ns, self._offset_ns)
         stamp = Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
         self.output.send(Log(timestamp=stamp, level=level, message=text, name=name), time_ns)
-
-
-def text_of(label: str, fields: Mapping[str, Any] | None) -> str:
-    """What is said of a mark."""
-    name = {RESET: "reset", DISCARD: "discard"}.get(label, f"mark {label}")
-    return f"{name}{_fields(fields)}"
-
-
-def _fields(fields: Mapping[str, Any] | None) -> str:
-    return "".join(f" {name}={json.dumps(value)}" for name, value in (fields or {}).items())

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,10 @@ from recd_client.errors import OptionError
 from ...foxglove.options import ENCODINGS
 from ..selection import Samples, Selected
 from .base import Progress, StreamTarget
+from .viewing import nanoseconds
 
 if TYPE_CHECKING:
     from ...reader import Run
-
-#: MCAP counts nanoseconds from 0 on, in 64 bits; viewers take half of them.
-_MOST_S: Final = 9e9
 
 
 class MCAPTarget(StreamTarget):
@@ -101,9 +99,7 @@ class Clock:
         """Of samples; what is no time has that of the sample before, and nothing is before 0."""
         if self.wall:
             return list((mono_ns + self.offset_ns).tolist())
-        known = np.where(np.isnan(t), 0, np.arange(len(t)))
-        t = np.nan_to_num(t[np.maximum.accumulate(known)], nan=0.0, posinf=_MOST_S, neginf=0.0)
-        return list(np.rint(np.clip(t, 0.0, _MOST_S) * 1e9).astype(np.int64).tolist())
+        return list(np.maximum(nanoseconds(t), 0).tolist())
 
 
 def clock_of(streams: Sequence[Samples], choice: str) -> Clock:
@@ -127,29 +123,3 @@ def clock_of(streams: Sequence[Samples], choice: str) -> Clock:
     assert run.start_wall_ns is not None
     assert run.start_mono_ns is not None
     return Clock(wall=True, offset_ns=run.start_wall_ns - run.start_mono_ns)
-
-
-def wanted_events(streams: Sequence[Samples]) -> tuple[list[Any], list[tuple[Selected, Any, int]]]:
-    """Marks and gaps that lie in what is written; of a gap also the sample behind it, or else before."""
-    selected = [s for s in streams if isinstance(s, Selected)]
-    run = selected[0].run
-    gaps = []
-    for samples in selected:
-        known = "seq" in samples.stream.known
-        for gap in samples.stream.gaps:
-            at = min(samples.stream.index_of_seq(gap.first_seq), len(samples.stream) - 1) if known else 0
-            if len(samples) and (not known or any(s.start <= at < s.stop for s in samples.spans)):
-                gaps.append((samples, gap, at))
-    return [mark for mark in run.marks if any(_holds(s, mark) for s in selected)], gaps
-
-
-def _holds(samples: Selected, mark: Any) -> bool:
-    """Whether a mark lies among the wanted samples; all do where all samples are wanted."""
-    stream = samples.stream
-    if len(samples) == len(stream):
-        return True
-    if samples.name in mark.seq and "seq" in stream.known:
-        at = stream.index_of_seq(mark.seq[samples.name])  # of the sample behind it: a reset begins an episode
-        end = 0 if mark.label == "recd.reset" else 1
-        return any(s.start + end <= at < s.stop + end for s in samples.spans)
-    return any(len(s) and stream.t[s.start] <= mark.t <= stream.t[s.stop - 1] for s in samples.spans)

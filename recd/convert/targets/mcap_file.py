@@ -26,22 +26,19 @@ from ...foxglove.as_json import Json
 from ...foxglove.as_ros2 import Ros2
 from ...foxglove.channels import Topics
 from ...foxglove.columns import Encoding
-from ...foxglove.events import text_of
 from ...reader import Block, Lists, VideoStream
-from ...ui.fields import PICTURE, kind_of
 from ...ui.pictures import to_jpeg
 from ..selection import Samples, Selected
 from . import mcap_video
 from .base import Progress
-from .mcap import Clock, wanted_events
+from .mcap import Clock
+from .viewing import happenings, is_picture, plain
 
 if TYPE_CHECKING:
     from ...reader import Run
 
 _COMPRESSIONS: Final = {"lz4": MCAPCompression.Lz4, "zstd": MCAPCompression.Zstd, "none": None}
 _ENCODINGS: Final[dict[str, Any]] = {"ros2": Ros2, "json": Json}
-#: What ``foxglove.RawImage`` holds bit for bit; a matrix of other numbers is no picture.
-_PIXELS: Final = ("|u1", "|b1", "<u2", "<f2", "<f4")
 #: So that a sample of many fields does not grow to a batch that is too large.
 _BATCH_BYTES: Final = 4 << 20
 
@@ -106,22 +103,17 @@ class File:
 
     def events(self, streams: Sequence[Samples], clock: Clock) -> None:
         """Marks, resets and losses."""
-        marks, gaps = wanted_events(streams)
         told = []
-        for mark in marks:
-            (time_ns,) = clock.times_ns(np.array([mark.t]), np.array([mark.mono_ns], np.int64))
-            told.append((time_ns, LogLevel.Info, text_of(mark.label, mark.fields), ""))
-        for samples, gap, at in gaps:
-            stream = samples.stream
-            (time_ns,) = clock.times_ns(stream.t[at : at + 1], stream.mono_ns[at : at + 1])
-            text = f"{gap.count} samples lost ({gap.cause}), of {gap.first_seq} to {gap.last_seq}"
-            told.append((time_ns, LogLevel.Warning, f"{samples.name}: {text}", samples.name))
+        for event in happenings(streams):
+            (time_ns,) = clock.times_ns(np.array([event.t]), np.array([event.mono_ns], np.int64))
+            told.append((time_ns, event))
         if not told:
             return
         channel = self._opened(LogChannel(self._topics.take("/events"), context=self._context))
-        for time_ns, level, text, name in sorted(told, key=lambda each: each[0]):
-            stamp = _stamp(time_ns)
-            channel.log(Log(timestamp=stamp, level=level, message=text, name=name), log_time=time_ns)
+        for time_ns, event in sorted(told, key=lambda each: each[0]):
+            level = LogLevel.Warning if event.is_loss else LogLevel.Info
+            entry = Log(timestamp=_stamp(time_ns), level=level, message=event.text, name=event.stream)
+            channel.log(entry, log_time=time_ns)
         self._raw.check()
 
     # --- streams ---------------------------------------------------------------------------------------
@@ -130,7 +122,7 @@ class File:
     ) -> None:
         """A stream of arrays."""
         schema = samples.schema
-        pictures = [f for f in schema.fields if kind_of(f) == PICTURE and f.dtype in _PIXELS]
+        pictures = [f for f in schema.fields if is_picture(f)]
         numbers = [f for f in schema.fields if f not in pictures and 0 not in f.shape]
         about = {"seq": "as recorded" if samples.has_seq else "counted: the recording does not tell it"}
         empty = [f"{f.name} {f}" for f in schema.fields if 0 in f.shape]
@@ -300,10 +292,7 @@ def _units(fields: list[Field]) -> dict[str, str]:
 
 
 def _texts(told: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        key: value if isinstance(value, str) else json.dumps(value, default=str)
-        for key, value in told.items()
-    }
+    return {key: plain(value) for key, value in told.items()}
 
 
 def _stamp(time_ns: int) -> Timestamp:

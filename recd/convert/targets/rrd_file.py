@@ -1,0 +1,225 @@
+"""A Rerun recording that is being written, column by column."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import rerun as rr
+from numpy.typing import NDArray
+
+from recd_client.errors import OutputError
+from recd_client.schema import FIXED, STRING, Field
+
+from ...reader import Lists, VideoStream
+from ..selection import Samples, Selected
+from . import rrd_video
+from .base import Progress
+from .viewing import happenings, is_picture, labels_of, nanoseconds, plain
+
+if TYPE_CHECKING:
+    from ...reader import Run
+
+#: A field with more elements has no names of lines.
+_MOST_NAMES: Final = 256
+_BATCH_BYTES: Final = 4 << 20
+_TYPES: Final = {"|u1": "U8", "<u2": "U16", "<f2": "F16", "<f4": "F32"}
+_COLOURS: Final = {1: "L", 3: "RGB", 4: "RGBA"}
+_LITTLE_ROOM_BYTES: Final = 16 << 20
+
+
+class File:
+    """One file; a context that leaves what is unfinished as it is.
+
+    Parameters
+    ----------
+    path : Path
+    run : Run
+    provenance : dict
+
+    Raises
+    ------
+    OutputError, OSError
+        It cannot be written.
+    """
+
+    def __init__(self, path: Path, run: Run, provenance: Mapping[str, Any]) -> None:
+        self._path = path
+        self._offset_ns = (
+            run.start_wall_ns - run.start_mono_ns
+            if run.start_wall_ns is not None and run.start_mono_ns is not None
+            else None
+        )
+        self._recording = rr.RecordingStream(run.name or "recd", recording_id=run.session or None)
+        try:
+            self._recording.save(path)
+        except RuntimeError as e:
+            raise self._unwritable(str(e)) from None
+        self._size_bytes = 0
+        self._recording.send_recording_name(run.name or path.stem)
+        if run.start_wall_ns is not None:
+            self._recording.send_recording_start_time_nanos(run.start_wall_ns)
+        self._property("recd", provenance)
+        about = {"name": run.name, "session": run.session, "state": run.state, "dt": run.dt}
+        self._property("recording", {**about, "metadata": run.metadata})
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._recording.disconnect()
+
+    def finish(self) -> None:
+        """The file is complete: it ends as it must."""
+        from rerun.chunk import RrdReader
+
+        self._check()
+        self._recording.disconnect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # without its end it is told to be of old
+            try:
+                RrdReader(str(self._path)).recordings()
+            except (RuntimeError, Warning) as e:
+                raise self._unwritable(str(e)) from None
+
+    def _check(self) -> None:
+        """What was sent is in the file: the SDK only logs that it cannot write."""
+        self._recording.flush()
+        size_bytes = self._path.stat().st_size
+        if size_bytes <= self._size_bytes:
+            raise self._unwritable("it does not grow")
+        self._size_bytes = size_bytes
+
+    def _unwritable(self, reason: str) -> Exception:
+        room = os.statvfs(self._path.parent)
+        if room.f_bavail * room.f_frsize < _LITTLE_ROOM_BYTES:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        return OutputError(f"{self._path} cannot be written: {reason}", "see: recd doctor")
+
+    def _property(self, name: str, told: Mapping[str, Any]) -> None:
+        values = {key: plain(value) for key, value in told.items() if value is not None}
+        self._recording.send_property(name, rr.AnyValues(**values))
+
+    # --- what is sent ----------------------------------------------------------------------------------
+    def _static(self, entity: list[str], *what: Any) -> None:
+        self._recording.log(entity, *what, static=True, strict=True)
+
+    def _columns(self, entity: list[str], indexes: list[Any], columns: Any) -> None:
+        where = rr.new_entity_path(entity)
+        rr.send_columns(where, indexes, columns, recording=self._recording, strict=True)
+
+    def _indexes(
+        self, t: NDArray[np.float64], mono_ns: NDArray[np.int64], known: frozenset[str] = frozenset(), **more: Any
+    ) -> list[Any]:
+        """The timelines of some rows."""
+        found = [rr.TimeColumn("time", duration=nanoseconds(t).view("m8[ns]"))]
+        if "wall" in known and self._offset_ns is not None:
+            found.append(rr.TimeColumn("wall", timestamp=(mono_ns + self._offset_ns).view("M8[ns]")))
+        return [*found, *(rr.TimeColumn(name, sequence=more[name]) for name in more if name in known)]
+
+    def events(self, streams: Sequence[Samples]) -> None:
+        """Marks, resets and losses."""
+        every = happenings(streams)
+        for has_wall in (True, False):
+            found = [e for e in every if (e.mono_ns >= 0) is has_wall]
+            if not found:
+                continue
+            t, mono_ns = np.array([e.t for e in found]), np.array([e.mono_ns for e in found], np.int64)
+            levels = ["WARN" if e.is_loss else "INFO" for e in found]
+            columns = rr.TextLog.columns(text=[e.text for e in found], level=levels)
+            known = frozenset({"wall"}) if has_wall else frozenset()
+            self._columns(["events"], self._indexes(t, mono_ns, known), columns)
+
+    def samples(self, samples: Selected, progress: Progress) -> None:
+        """A stream of arrays: an entity for each field."""
+        schema, known = samples.schema, samples.stream.known
+        fields = [f for f in schema.fields if 0 not in f.shape]
+        entities = {f.name: [samples.name] if schema.bare else [samples.name, f.name] for f in fields}
+        for f in fields:
+            about = {"dtype": np.dtype(f.dtype).name if f.kind != STRING else "str", "shape": plain(list(f.shape))}
+            self._static(entities[f.name], rr.AnyValues(**about, **({"unit": f.unit} if f.unit else {})))
+            if is_picture(f):
+                self._static(entities[f.name], _image_format(f))
+            elif names := labels_of(f, _MOST_NAMES):
+                self._static(entities[f.name], rr.SeriesLines(names=names))
+        for block in samples.batches(bytes=_BATCH_BYTES):
+            indexes = self._indexes(block.t, block.mono_ns, known, seq=block.seq, step=block.step)
+            for f in fields:
+                for columns in _columns_of(f, block[f.name], block.count):
+                    self._columns(entities[f.name], indexes, columns)
+            self._check()
+            progress(block.count)
+
+    def films(self, samples: Selected, progress: Progress) -> None:
+        """A stream of a film; of several that show the same samples, an entity for each."""
+        assert isinstance(samples.stream, VideoStream)
+        videos = samples.stream.videos
+        for i, video in enumerate(videos):
+            entity = [samples.name, str(i)] if len(videos) > 1 else [samples.name]
+            if video.dtype == np.uint16:
+                self._deep_film(samples, video, entity)
+            else:
+                self._film(samples, video, entity)
+        progress(len(samples))
+
+    def _rows(self, video: VideoStream, rows: NDArray[np.int64]) -> list[Any]:
+        seq, step = video.seq[rows], video.step[rows]
+        return self._indexes(video.t[rows], video.mono_ns[rows], video.known, seq=seq, step=step)
+
+    def _film(self, samples: Selected, video: VideoStream, entity: list[str]) -> None:
+        for part, (rows, film) in enumerate(rrd_video.films(video, samples.indices, self._path)):
+            at = [*entity, f"part_{part}"] if len(video.films) > 1 else entity
+            with film as (path, frames):
+                asset = rr.AssetVideo(path=path)
+                times_ns = np.asarray(asset.read_frame_timestamps_nanos())
+                if len(times_ns) <= frames[-1]:
+                    raise OutputError(
+                        f"{path}: {len(times_ns)} of {int(frames[-1]) + 1} frames are found",
+                        "look closer with: recd verify",
+                    )
+                self._static(at, asset)
+            times = rr.components.VideoTimestamp.nanoseconds(times_ns[frames])
+            where = [rr.new_entity_path(at)] * len(rows)
+            columns = rr.VideoFrameReference.columns(timestamp=times, video_reference=where)
+            self._columns(entity, self._rows(video, rows), columns)
+            self._check()
+
+    def _deep_film(self, samples: Selected, video: VideoStream, entity: list[str]) -> None:
+        height, width = video.shape
+        size = rr.components.ImageFormat(width=width, height=height, channel_datatype="U16", color_model="L")
+        self._static(entity, rr.DepthImage.from_fields(format=size))
+        for span in samples.spans:
+            for row, frame in enumerate(video.frames_between(span.start, span.stop), span.start):
+                columns = rr.DepthImage.columns(buffer=frame.view(np.uint8).reshape(1, -1))
+                self._columns(entity, self._rows(video, np.array([row])), columns)
+                self._check()
+
+
+def _image_format(field: Field) -> Any:
+    height, width, *channels = field.shape
+    size = {"width": width, "height": height, "channel_datatype": _TYPES[field.dtype]}
+    kind = rr.Image if field.dtype == "|u1" else rr.DepthImage
+    colour = _COLOURS[channels[0] if channels else 1]
+    return kind.from_fields(format=rr.components.ImageFormat(**size, color_model=colour))
+
+
+def _columns_of(field: Field, values: Any, count: int) -> list[Any]:
+    """The components of a field's samples."""
+    if field.kind == STRING:
+        return [rr.TextLog.columns(text=list(values))]
+    if is_picture(field):
+        pixels = np.ascontiguousarray(values).reshape(count, -1).view(np.uint8)
+        return [(rr.Image if field.dtype == "|u1" else rr.DepthImage).columns(buffer=pixels)]
+    lengths = np.full(count, int(np.prod(field.shape, dtype=int)))
+    if isinstance(values, Lists):
+        lengths = np.diff(values.offsets) * lengths
+    flat = np.ascontiguousarray(values if field.kind == FIXED else values.values).reshape(-1)
+    found = [rr.Scalars.columns(scalars=flat.astype(np.float64)).partition(lengths)]
+    if flat.dtype.kind in "iu" and flat.dtype.itemsize == 8:
+        found.append(rr.AnyValues.columns(exact=flat).partition(lengths))
+    return found
