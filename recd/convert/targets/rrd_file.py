@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow
 import rerun as rr
 from numpy.typing import NDArray
+from rerun.error_utils import RerunWarning
 
 from recd_client.errors import OutputError
 from recd_client.schema import FIXED, STRING, Field
@@ -50,6 +52,7 @@ class File:
 
     def __init__(self, path: Path, run: Run, provenance: Mapping[str, Any]) -> None:
         self._path = path
+        self._warnings = warnings.catch_warnings()
         self._offset_ns = (
             run.start_wall_ns - run.start_mono_ns
             if run.start_wall_ns is not None and run.start_mono_ns is not None
@@ -69,23 +72,23 @@ class File:
         self._property("recording", {**about, "metadata": run.metadata})
 
     def __enter__(self) -> File:
+        self._warnings.__enter__()
+        warnings.simplefilter("error", RerunWarning)  # values that it cannot convert, it warns about and leaves out
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._warnings.__exit__()
         self._recording.disconnect()
 
     def finish(self) -> None:
         """The file is complete: it ends as it must."""
         from rerun.chunk import RrdReader
 
-        self._check()
         self._recording.disconnect()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # without its end it is told to be of old
-            try:
-                RrdReader(str(self._path)).recordings()
-            except (RuntimeError, Warning) as e:
-                raise self._unwritable(str(e)) from None
+        try:
+            RrdReader(str(self._path)).recordings()
+        except (RuntimeError, RerunWarning) as e:  # without its end it is told to be of old
+            raise self._unwritable(str(e)) from None
 
     def _check(self) -> None:
         """What was sent is in the file: the SDK only logs that it cannot write."""
@@ -183,9 +186,8 @@ class File:
                         "look closer with: recd verify",
                     )
                 self._static(at, asset)
-            times = rr.components.VideoTimestamp.nanoseconds(times_ns[frames])
             where = [rr.new_entity_path(at)] * len(rows)
-            columns = rr.VideoFrameReference.columns(timestamp=times, video_reference=where)
+            columns = rr.VideoFrameReference.columns(timestamp=times_ns[frames], video_reference=where)
             self._columns(entity, self._rows(video, rows), columns)
             self._check()
 
@@ -221,5 +223,5 @@ def _columns_of(field: Field, values: Any, count: int) -> list[Any]:
     flat = np.ascontiguousarray(values if field.kind == FIXED else values.values).reshape(-1)
     found = [rr.Scalars.columns(scalars=flat.astype(np.float64)).partition(lengths)]
     if flat.dtype.kind in "iu" and flat.dtype.itemsize == 8:
-        found.append(rr.AnyValues.columns(exact=flat).partition(lengths))
+        found.append(rr.AnyValues.columns(exact=pyarrow.array(flat)).partition(lengths))
     return found
