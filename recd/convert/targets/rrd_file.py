@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _MOST_NAMES: Final = 256
 _BATCH_BYTES: Final = 4 << 20
 _TYPES: Final = {"|u1": "U8", "<u2": "U16", "<f2": "F16", "<f4": "F32"}
+_PIPE_BYTES: Final = 1 << 20
 _COLOURS: Final = {1: "L", 3: "RGB", 4: "RGBA"}
-_LITTLE_ROOM_BYTES: Final = 16 << 20
 
 
 class File:
@@ -46,7 +46,7 @@ class File:
 
     Raises
     ------
-    OutputError, OSError
+    OSError
         It cannot be written.
     """
 
@@ -59,11 +59,9 @@ class File:
             else None
         )
         self._recording = rr.RecordingStream(run.name or "recd", recording_id=run.session or None)
-        try:
-            self._recording.save(path)
-        except RuntimeError as e:
-            raise self._unwritable(str(e)) from None
-        self._size_bytes = 0
+        self._output = _Output(path)
+        self._recording.save(self._output.name)
+        self._output.close_ours()
         self._recording.send_recording_name(run.name or path.stem)
         if run.start_wall_ns is not None:
             self._recording.send_recording_start_time_nanos(run.start_wall_ns)
@@ -79,30 +77,18 @@ class File:
     def __exit__(self, *error: object) -> None:
         self._warnings.__exit__()
         self._recording.disconnect()
+        self._output.close()
 
     def finish(self) -> None:
-        """The file is complete: it ends as it must."""
-        from rerun.chunk import RrdReader
-
+        """The file is complete."""
         self._recording.disconnect()
-        try:
-            RrdReader(str(self._path)).recordings()
-        except (RuntimeError, RerunWarning) as e:  # without its end it is told to be of old
-            raise self._unwritable(str(e)) from None
+        self._output.close()
+        self._output.check()
 
     def _check(self) -> None:
-        """What was sent is in the file: the SDK only logs that it cannot write."""
+        """What was sent is in the file."""
         self._recording.flush()
-        size_bytes = self._path.stat().st_size
-        if size_bytes <= self._size_bytes:
-            raise self._unwritable("it does not grow")
-        self._size_bytes = size_bytes
-
-    def _unwritable(self, reason: str) -> Exception:
-        room = os.statvfs(self._path.parent)
-        if room.f_bavail * room.f_frsize < _LITTLE_ROOM_BYTES:
-            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        return OutputError(f"{self._path} cannot be written: {reason}", "see: recd doctor")
+        self._output.check()
 
     def _property(self, name: str, told: Mapping[str, Any]) -> None:
         values = {key: plain(value) for key, value in told.items() if value is not None}
@@ -153,8 +139,7 @@ class File:
         for block in samples.batches(bytes=_BATCH_BYTES):
             indexes = self._indexes(block.t, block.mono_ns, known, seq=block.seq, step=block.step)
             for f in fields:
-                for columns in _columns_of(f, block[f.name], block.count):
-                    self._columns(entities[f.name], indexes, columns)
+                self._columns(entities[f.name], indexes, _columns_of(f, block[f.name], block.count))
             self._check()
             progress(block.count)
 
@@ -202,6 +187,53 @@ class File:
                 self._check()
 
 
+class _Output:
+    """A pipe to a file: the SDK waits for ever behind a write that fails, and tells nobody but its log.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._read, self._write = os.pipe()
+        #: What the SDK is told to write to.
+        self.name = f"/proc/self/fd/{self._write}"
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="recd-rrd", daemon=True)
+        self._thread.start()
+
+    def close_ours(self) -> None:
+        """The SDK has opened it."""
+        if self._write >= 0:
+            os.close(self._write)
+        self._write = -1
+
+    def _run(self) -> None:
+        while data := os.read(self._read, _PIPE_BYTES):
+            if self._error is None:
+                try:
+                    self._file.write(data)
+                    self._file.flush()
+                except OSError as e:
+                    self._error = e
+
+    def check(self) -> None:
+        """Raise what a write met."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Nothing comes any more; whatever came is in the file."""
+        if self._file.closed:
+            return
+        self.close_ours()
+        self._thread.join()
+        os.close(self._read)
+        self._file.close()
+
+
 def _image_format(field: Field) -> Any:
     height, width, *channels = field.shape
     size = {"width": width, "height": height, "channel_datatype": _TYPES[field.dtype]}
@@ -210,18 +242,18 @@ def _image_format(field: Field) -> Any:
     return kind.from_fields(format=rr.components.ImageFormat(**size, color_model=colour))
 
 
-def _columns_of(field: Field, values: Any, count: int) -> list[Any]:
+def _columns_of(field: Field, values: Any, count: int) -> Any:
     """The components of a field's samples."""
     if field.kind == STRING:
-        return [rr.TextLog.columns(text=list(values))]
+        return rr.TextLog.columns(text=list(values))
     if is_picture(field):
         pixels = np.ascontiguousarray(values).reshape(count, -1).view(np.uint8)
-        return [(rr.Image if field.dtype == "|u1" else rr.DepthImage).columns(buffer=pixels)]
+        return (rr.Image if field.dtype == "|u1" else rr.DepthImage).columns(buffer=pixels)
     lengths = np.full(count, int(np.prod(field.shape, dtype=int)))
     if isinstance(values, Lists):
         lengths = np.diff(values.offsets) * lengths
     flat = np.ascontiguousarray(values if field.kind == FIXED else values.values).reshape(-1)
-    found = [rr.Scalars.columns(scalars=flat.astype(np.float64)).partition(lengths)]
+    found = [*rr.Scalars.columns(scalars=flat.astype(np.float64)).partition(lengths)]
     if flat.dtype.kind in "iu" and flat.dtype.itemsize == 8:
-        found.append(rr.AnyValues.columns(exact=pyarrow.array(flat)).partition(lengths))
+        found += rr.AnyValues.columns(exact=pyarrow.array(flat)).partition(lengths)
     return found
