@@ -48,7 +48,9 @@ def read(path: Path) -> dict[str, Topic]:
 
     found: dict[str, Topic] = {}
     with path.open("rb") as file:
-        for schema, channel, message in make_reader(file, validate_crcs=True).iter_messages(log_time_order=False):
+        for schema, channel, message in make_reader(file, validate_crcs=True).iter_messages(
+            log_time_order=False
+        ):
             assert schema is not None
             assert schema.data
             topic = found.setdefault(
@@ -91,7 +93,10 @@ def test_what_was_recorded_is_in_the_messages(
 ) -> None:
     """Each dtype at its limits, ragged fields, text; number, time and step of each sample, with the gap."""
     made = convert(
-        written.directory, tmp_path / "all.mcap", to="mcap", map=chosen(encoding=encoding, compression=compression)
+        written.directory,
+        tmp_path / "all.mcap",
+        to="mcap",
+        map=chosen(encoding=encoding, compression=compression),
     )
     topic = read(made.destination)["/all"]
     assert [m["t"] for m in topic.messages] == [i * DT for i in written.kept]
@@ -111,7 +116,13 @@ def test_what_was_recorded_is_in_the_messages(
             if encoding == "json" and flat.dtype.kind == "f":  # it has neither NaN nor infinity
                 flat = np.where(np.isfinite(flat), flat, np.nan).astype(flat.dtype)
             got = message[f.name]
-            got = [np.nan if v is None else v for v in got] if isinstance(got, list) else np.nan if got is None else got
+            got = (
+                [np.nan if v is None else v for v in got]
+                if isinstance(got, list)
+                else np.nan
+                if got is None
+                else got
+            )
             np.testing.assert_array_equal(np.array(got, flat.dtype), flat)
     assert topic.metadata["unit of double"] == "rad"
 
@@ -150,7 +161,9 @@ def test_wall_time_is_taken_where_all_of_a_file_knows_it(tmp_path: Path) -> None
     topics = read(convert(tmp_path / "run", tmp_path / "a.mcap", to="mcap").destination)
     with recd.open(tmp_path / "run") as run:
         for name in ("state", "front"):
-            np.testing.assert_allclose(np.array(topics[f"/{name}"].times_ns) / 1e9, run[name].wall, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                np.array(topics[f"/{name}"].times_ns) / 1e9, run[name].wall, rtol=0, atol=1e-6
+            )
         (mark,) = run.marks
         offset = (run.start_wall_ns or 0) - (run.start_mono_ns or 0)
         assert topics["/events"].times_ns == [mark.mono_ns + offset]
@@ -158,6 +171,22 @@ def test_wall_time_is_taken_where_all_of_a_file_knows_it(tmp_path: Path) -> None
         convert(tmp_path / "run", tmp_path / "b.mcap", to="mcap", map=chosen(clock="stream")).destination
     )
     assert max(same["/state"].times_ns) < 60e9
+
+
+def test_episodes_of_simulation_time_lie_one_behind_the_other(tmp_path: Path, walk: Path) -> None:
+    """Where time begins anew: viewers sort by time; what a message says of its time stays, films beside numbers."""
+    topics = read(convert(walk, tmp_path / "a.mcap", to="mcap").destination)
+    state, front, events = topics["/state"], topics["/front"], topics["/events"]
+    assert state.times_ns == sorted(state.times_ns)
+    assert len({*state.times_ns}) == 120
+    assert [m["t"] for m in state.messages] == [i * 0.02 for i in range(40)] * 3
+    assert front.times_ns == state.times_ns[::2]
+    resets = [t for t, m in zip(events.times_ns, events.messages, strict=True) if b"reset" in m["message"]]
+    assert all(
+        state.times_ns[40 * k - 1] <= t <= state.times_ns[40 * k + 39] for k, t in enumerate(resets, 1)
+    )
+    plain = read(convert(walk, tmp_path / "b.mcap", to="mcap", map=chosen(clock="stream")).destination)
+    assert plain["/state"].times_ns == [round(i * 0.02 * 1e9) for i in range(40)] * 3
 
 
 def test_wall_time_that_nobody_knows_is_refused(tmp_path: Path, walk: Path) -> None:
@@ -219,7 +248,9 @@ def played(topic: Topic, directory: Path) -> Path:
         kinds = kinds_of(m["data"])
         assert kinds[0] == 9
         assert kinds.count(9) == 1
-        assert 5 not in kinds or kinds.index(7) < kinds.index(8) < kinds.index(5), "parameter sets before each IDR"
+        assert 5 not in kinds or kinds.index(7) < kinds.index(8) < kinds.index(5), (
+            "parameter sets before each IDR"
+        )
     assert 5 in kinds_of(topic.messages[0]["data"])
     path = directory / "played.h264"
     path.write_bytes(b"".join(m["data"] for m in topic.messages))
@@ -333,7 +364,9 @@ def test_images_that_were_recorded_as_arrays(tmp_path: Path, shape: tuple[int, .
         stream = rec.stream("cam", NPZFile("cam.npz"))
         for i, frame in enumerate(frames):
             stream.write({"rgb": frame, "exposure": float(i)}, t=i * 0.1)
-    topics = read(convert(tmp_path / "run", tmp_path / "a.mcap", to="mcap", map=chosen(images=images)).destination)
+    topics = read(
+        convert(tmp_path / "run", tmp_path / "a.mcap", to="mcap", map=chosen(images=images)).destination
+    )
     assert [m["exposure"] for m in topics["/cam"].messages] == [0.0, 1.0, 2.0]
     for frame, message in zip(frames, topics["/cam/rgb"].messages, strict=True):
         if images == "raw":

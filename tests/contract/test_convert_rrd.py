@@ -134,7 +134,9 @@ def test_what_happened_is_a_log(tmp_path: Path, written: Written) -> None:
     events = read(convert(written.directory, tmp_path / "all.rrd", to="rrd").destination)["/events"]
     texts = [text for (text,) in events.columns["TextLog:text"]]
     assert sum(text.startswith("reset") for text in texts) == len(RESETS) - 1
-    (level,) = {level for text, (level,) in zip(texts, events.columns["TextLog:level"], strict=True) if "lost" in text}
+    (level,) = {
+        level for text, (level,) in zip(texts, events.columns["TextLog:level"], strict=True) if "lost" in text
+    }
     assert level == "WARN"
 
 
@@ -159,7 +161,9 @@ def test_wall_time_is_there_where_it_is_known(tmp_path: Path) -> None:
             state.write({"q": float(i)})
     found = read(convert(tmp_path / "run", tmp_path / "a.rrd", to="rrd").destination)["/state/q"]
     with recd.open(tmp_path / "run") as run:
-        np.testing.assert_allclose(np.array(found.columns["wall"]) / 1e9, run["state"].wall, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(
+            np.array(found.columns["wall"]) / 1e9, run["state"].wall, rtol=0, atol=1e-6
+        )
 
 
 # --- films, images ------------------------------------------------------------------------------------
@@ -316,6 +320,8 @@ except OSError as e:
     print(e)
 """
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=env
+    )
     assert os.strerror(errno.EFBIG) in done.stdout, done.stderr
     assert not (tmp_path / "a.rrd").exists()

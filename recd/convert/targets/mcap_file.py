@@ -31,7 +31,7 @@ from ...ui.pictures import to_jpeg
 from ..selection import Samples, Selected
 from . import mcap_video
 from .base import Progress
-from .mcap import Clock
+from .mcap_clock import Clock
 from .viewing import happenings, is_picture, plain
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class File:
         """Metadata, and the manifest as an attachment."""
         self._writer.write_metadata("recd", _texts(provenance))
         about = {"name": run.name, "session": run.session, "state": run.state, "dt": run.dt}
-        about |= {"clock": "wall" if clock.wall else "stream", "metadata": run.metadata}
-        self._writer.write_metadata("recording", _texts(about))
+        self._writer.write_metadata(
+            "recording", _texts({**about, "clock": clock.told, "metadata": run.metadata})
+        )
         if run.manifest:
             file = run.path / "manifest.json"
             data = file.read_bytes() if file.is_file() else json.dumps(run.manifest).encode()
@@ -103,10 +104,7 @@ class File:
 
     def events(self, streams: Sequence[Samples], clock: Clock) -> None:
         """Marks, resets and losses."""
-        told = []
-        for event in happenings(streams):
-            (time_ns,) = clock.times_ns(np.array([event.t]), np.array([event.mono_ns], np.int64))
-            told.append((time_ns, event))
+        told = [(clock.time_ns(event), event) for event in happenings(streams)]
         if not told:
             return
         channel = self._opened(LogChannel(self._topics.take("/events"), context=self._context))
@@ -138,7 +136,8 @@ class File:
             kind = CompressedImageChannel if _is_compressed(field, compress) else RawImageChannel
             shown.append((field, self._opened(kind(topic, context=self._context, metadata=_units([field])))))
         for block in samples.batches(bytes=_BATCH_BYTES):
-            times = clock.times_ns(block.t, block.mono_ns)
+            index = block.start + np.arange(block.count)
+            times = clock.times_ns(samples.name, index, block.t, block.mono_ns)
             if messages is not None:
                 batch = _batch(samples, numbers, block)
                 log = channel.base.log  # half of the time is spent in what is around it
@@ -153,7 +152,9 @@ class File:
             progress(block.count)
 
     def _numbers(self, topic: str, messages: Encoding, about: dict[str, str]) -> Any:
-        schema = Schema(name=messages.schema_name, encoding=messages.schema_encoding, data=messages.definition)
+        schema = Schema(
+            name=messages.schema_name, encoding=messages.schema_encoding, data=messages.definition
+        )
         made = Channel(
             topic, schema=schema, message_encoding=messages.message, context=self._context, metadata=about
         )
@@ -175,16 +176,15 @@ class File:
         pieces = mcap_video.plan(video, samples.indices)
         about = {**_about_film(video), "h264": mcap_video.told(pieces)}
         channel = self._opened(CompressedVideoChannel(topic, context=self._context, metadata=about))
-        t, mono_ns = samples.column(video.t), samples.column(video.mono_ns)
         units = mcap_video.access_units(pieces, self._path)
-        for time_ns, data in zip(clock.times_ns(t, mono_ns), units, strict=True):
+        for time_ns, data in zip(_times_of_film(samples, video, clock), units, strict=True):
             message = CompressedVideo(timestamp=_stamp(time_ns), frame_id=topic, data=data, format="h264")
             channel.log(message, log_time=time_ns)
             self._raw.check()
 
     def _deep_film(self, samples: Selected, video: VideoStream, topic: str, clock: Clock) -> None:
         channel = self._opened(RawImageChannel(topic, context=self._context, metadata=_about_film(video)))
-        times = iter(clock.times_ns(samples.column(video.t), samples.column(video.mono_ns)))
+        times = iter(_times_of_film(samples, video, clock))
         for span in samples.spans:
             for frame in video.frames_between(span.start, span.stop):
                 time_ns = next(times)
@@ -277,6 +277,11 @@ def _image(frame: Any, field: Field, time_ns: int, compress: str) -> Any:
         Image.fromarray(np.ascontiguousarray(pixels)).save(packed, "png", compress_level=1)
         data = packed.getvalue()
     return CompressedImage(timestamp=_stamp(time_ns), frame_id=field.name, data=data, format=compress)
+
+
+def _times_of_film(samples: Selected, video: VideoStream, clock: Clock) -> list[int]:
+    t, mono_ns = samples.column(video.t), samples.column(video.mono_ns)
+    return clock.times_ns(samples.name, samples.indices, t, mono_ns)
 
 
 def _about_film(video: VideoStream) -> dict[str, str]:

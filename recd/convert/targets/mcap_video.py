@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,7 +80,7 @@ def plan(video: VideoStream, wanted: NDArray[np.int64]) -> list[Piece]:
             pieces.append(Piece(film, numbers, copied=False))
             continue
         cuts = [*keys, film.frames]
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in pairwise(cuts):
             here = numbers[(numbers >= begin) & (numbers < end)]
             if len(here):
                 whole = bool(here[0] == begin and here[-1] - begin + 1 == len(here))
@@ -90,12 +91,11 @@ def plan(video: VideoStream, wanted: NDArray[np.int64]) -> list[Piece]:
 def _add(pieces: list[Piece], piece: Piece) -> None:
     """Append it; to the one before if the two can be made in one go."""
     last = pieces[-1] if pieces else None
-    if last is not None and last.film is piece.film and last.copied == piece.copied:
-        if not piece.copied or last.numbers[-1] + 1 == piece.numbers[0]:
-            numbers = np.concatenate([last.numbers, piece.numbers])
-            pieces[-1] = Piece(piece.film, numbers, piece.copied)
-            return
-    pieces.append(piece)
+    alike = last is not None and last.film is piece.film and last.copied == piece.copied
+    if last is not None and alike and (not piece.copied or last.numbers[-1] + 1 == piece.numbers[0]):
+        pieces[-1] = Piece(piece.film, np.concatenate([last.numbers, piece.numbers]), piece.copied)
+    else:
+        pieces.append(piece)
 
 
 def told(pieces: Sequence[Piece]) -> str:
@@ -158,7 +158,7 @@ def _keys(film: Film) -> list[int] | None:
     # stream, dts, pts, duration, size, checksum, and flags where it is no keyframe
     packets = re.findall(r"^0, *(-?\d+), *(-?\d+),[^,\n]*,[^,\n]*,[^,\n]*(, F=0x0)?", listed, re.MULTILINE)
     shown = [int(pts) for _, pts, _ in packets]
-    if len(packets) != film.frames or any(b <= a for a, b in zip(shown, shown[1:], strict=False)):
+    if len(packets) != film.frames or any(b <= a for a, b in pairwise(shown)):
         return None
     keys = [i for i, (_, _, flags) in enumerate(packets) if not flags]
     return keys if keys and keys[0] == 0 else None
@@ -186,7 +186,8 @@ def _copied(path: Path, start: int, count: int, film: Film) -> Iterator[bytes]:
             assert process.stderr is not None
             said = process.stderr.read().decode("utf-8", "replace").strip()
             raise OutputError(
-                f"{path}: {found} of {count} frames from {start} on can be read" + (f": {said}" if said else ""),
+                f"{path}: {found} of {count} frames from {start} on can be read"
+                + (f": {said}" if said else ""),
                 "look closer with: recd verify",
             )
     finally:

@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,7 @@ class File:
 
     def __init__(self, path: Path, run: Run, provenance: Mapping[str, Any]) -> None:
         self._path = path
-        self._warnings = warnings.catch_warnings()
+        self._stack = ExitStack()
         self._offset_ns = (
             run.start_wall_ns - run.start_mono_ns
             if run.start_wall_ns is not None and run.start_mono_ns is not None
@@ -60,8 +61,12 @@ class File:
         )
         self._recording = rr.RecordingStream(run.name or "recd", recording_id=run.session or None)
         self._output = _Output(path)
-        self._recording.save(self._output.name)
-        self._output.close_ours()
+        try:
+            self._recording.save(self._output.name)
+            self._output.close_ours()
+        except BaseException:
+            self._output.close()
+            raise
         self._recording.send_recording_name(run.name or path.stem)
         if run.start_wall_ns is not None:
             self._recording.send_recording_start_time_nanos(run.start_wall_ns)
@@ -70,12 +75,12 @@ class File:
         self._property("recording", {**about, "metadata": run.metadata})
 
     def __enter__(self) -> File:
-        self._warnings.__enter__()
-        warnings.simplefilter("error", RerunWarning)  # values that it cannot convert, it warns about and leaves out
+        self._stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("error", RerunWarning)  # it leaves out what it cannot convert, and warns
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._warnings.__exit__()
+        self._stack.close()
         self._recording.disconnect()
         self._output.close()
 
@@ -103,7 +108,11 @@ class File:
         rr.send_columns(where, indexes, columns, recording=self._recording, strict=True)
 
     def _indexes(
-        self, t: NDArray[np.float64], mono_ns: NDArray[np.int64], known: frozenset[str] = frozenset(), **more: Any
+        self,
+        t: NDArray[np.float64],
+        mono_ns: NDArray[np.int64],
+        known: frozenset[str] = frozenset(),
+        **more: Any,
     ) -> list[Any]:
         """The timelines of some rows."""
         found = [rr.TimeColumn("time", duration=nanoseconds(t).view("m8[ns]"))]
@@ -130,7 +139,10 @@ class File:
         fields = [f for f in schema.fields if 0 not in f.shape]
         entities = {f.name: [samples.name] if schema.bare else [samples.name, f.name] for f in fields}
         for f in fields:
-            about = {"dtype": np.dtype(f.dtype).name if f.kind != STRING else "str", "shape": plain(list(f.shape))}
+            about = {
+                "dtype": np.dtype(f.dtype).name if f.kind != STRING else "str",
+                "shape": plain(list(f.shape)),
+            }
             self._static(entities[f.name], rr.AnyValues(**about, **({"unit": f.unit} if f.unit else {})))
             if is_picture(f):
                 self._static(entities[f.name], _image_format(f))
@@ -196,7 +208,7 @@ class _Output:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+        self._file = path.open("wb", buffering=0)
         self._read, self._write = os.pipe()
         #: What the SDK is told to write to.
         self.name = f"/proc/self/fd/{self._write}"
@@ -214,8 +226,8 @@ class _Output:
         while data := os.read(self._read, _PIPE_BYTES):
             if self._error is None:
                 try:
-                    self._file.write(data)
-                    self._file.flush()
+                    while data:
+                        data = data[self._file.write(data) :]
                 except OSError as e:
                     self._error = e
 

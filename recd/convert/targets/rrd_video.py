@@ -72,9 +72,7 @@ def _made(film: Film, numbers: Frames, at: Path) -> Iterator[tuple[Path, Frames]
             clips.write(Clip(film, first, count), at)
         else:
             shape = (*film.shape, 1) if film.is_gray else film.shape
-            clips.encode(
-                frames(film, first, first + count), at, shape, film.fps, codec="h264", crf=_CRF
-            )
+            clips.encode(frames(film, first, first + count), at, shape, film.fps, codec="h264", crf=_CRF)
         yield at, numbers - first
     finally:
         at.unlink(missing_ok=True)

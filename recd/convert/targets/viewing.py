@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recd_client.schema import Field
+from recd_client.schema import FIXED, Field
 
 from ...batch import RESET
 from ...foxglove.texts import text_of
-from ...ui.fields import PICTURE, kind_of
+from ...ui.fields import PICTURE, kind_of, labels
 from ..selection import Samples, Selected
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Happening(NamedTuple):
     stream : str
         Whose it is; empty: of the whole recording.
     is_loss : bool
+    episode : int
+        The one that it lies in; a reset lies in that which it begins.
     """
 
     t: float
@@ -55,14 +59,31 @@ class Happening(NamedTuple):
     text: str
     stream: str = ""
     is_loss: bool = False
+    episode: int = 0
 
 
 def happenings(streams: Sequence[Samples]) -> list[Happening]:
     """What happened among the samples that are written."""
     selected = [s for s in streams if isinstance(s, Selected)]
-    marks = [mark for mark in selected[0].run.marks if any(_holds(s, mark) for s in selected)]
-    found = [Happening(m.t, m.mono_ns, text_of(m.label, m.fields)) for m in marks]
-    return [*found, *(_loss(s, gap) for s in selected for gap in s.stream.gaps if _holds_gap(s, gap))]
+    run = selected[0].run
+    episodes = run.episodes()
+    of_mark = {_key(mark): e.index for e in episodes for mark in (e.opened_by, *e.marks) if mark is not None}
+    found = [
+        Happening(m.t, m.mono_ns, text_of(m.label, m.fields), episode=of_mark.get(_key(m), 0))
+        for m in run.marks
+        if any(_holds(s, m) for s in selected)
+    ]
+    for samples in selected:
+        begins = [e[samples.name].start for e in episodes]
+        for gap in samples.stream.gaps:
+            if _holds_gap(samples, gap):
+                at = _at(samples, gap)
+                found.append(_loss(samples, gap, at, max(bisect_right(begins, at) - 1, 0)))
+    return found
+
+
+def _key(mark: Mark) -> tuple[str, int]:
+    return mark.label, mark.mono_ns
 
 
 def _at(samples: Selected, gap: Gap) -> int:
@@ -76,11 +97,10 @@ def _holds_gap(samples: Selected, gap: Gap) -> bool:
     return len(samples) == len(samples.stream) > 0 or any(s.start <= at < s.stop for s in samples.spans)
 
 
-def _loss(samples: Selected, gap: Gap) -> Happening:
-    at = _at(samples, gap)
+def _loss(samples: Selected, gap: Gap, at: int, episode: int) -> Happening:
     text = f"{samples.name}: {gap.count} samples lost ({gap.cause}), of {gap.first_seq} to {gap.last_seq}"
     stream = samples.stream
-    return Happening(float(stream.t[at]), int(stream.mono_ns[at]), text, samples.name, is_loss=True)
+    return Happening(float(stream.t[at]), int(stream.mono_ns[at]), text, samples.name, True, episode)
 
 
 def _holds(samples: Selected, mark: Mark) -> bool:
@@ -97,18 +117,12 @@ def _holds(samples: Selected, mark: Mark) -> bool:
 
 def labels_of(field: Field, most: int) -> list[str]:
     """Names of a field's elements with its unit; empty where they are more than that, or nobody knows how many."""
-    from recd_client.schema import FIXED
-
-    from ...ui.fields import labels
-
     if field.kind != FIXED or int(np.prod(field.shape, dtype=int)) > most:
         return []
     unit = f" ({field.unit})" if field.unit else ""
     return [f"{label}{unit}" for label in labels(field)]
 
 
-def plain(told: Any) -> Any:
+def plain(told: Any) -> str:
     """Metadata as text."""
-    import json
-
     return told if isinstance(told, str) else json.dumps(told, default=str)
