@@ -32,7 +32,7 @@ from benchmarks.results import Table, machine
 #: Modules of ``benchmarks`` with a ``measure(bench)``, each imported when it is wanted: hosts import this file, too.
 GROUPS: Final = (
     "calls", "frames", "curve", "files", "drain", "latency", "memory", "loop", "scale", "syscalls", "safety",
-    "recovery", "genesis",
+    "recovery", "genesis", "convert",
 )  # fmt: skip
 
 

@@ -42,11 +42,17 @@ def genesis_variable(version: str) -> str:
     return f"RECD_GENESIS_{version.replace('.', '_')}"
 
 
+#: Libraries of training sets, each in an environment of its own: the variable that names its interpreter.
+TRAINING = {name: f"RECD_{name.upper()}" for name in ("lerobot", "robomimic", "minari")}
+
+
 def _is_there(name: str) -> bool:
     if name == "native":  # the ring's C extension, built and believed
         return native.extension is not None
     if name.startswith("genesis-"):  # an interpreter of an environment of its own
         return os.access(os.environ.get(genesis_variable(name.partition("-")[2]), ""), os.X_OK)
+    if name in TRAINING:
+        return os.access(os.environ.get(TRAINING[name], ""), os.X_OK)
     return importlib.util.find_spec(name) is not None or shutil.which(name) is not None
 
 

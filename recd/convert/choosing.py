@@ -13,12 +13,11 @@ import numpy as np
 
 from recd_client.errors import OptionError
 
-from ..batch import RESET
 from ..reader import ArrayStream
 from ..reader import open as open_run
 
 if TYPE_CHECKING:
-    from ..reader import Episode, Mark, Run
+    from ..reader import Episode, Run
 
 _RANGE: Final = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 _SUCCESS: Final = ("success", "is_success")
@@ -34,19 +33,24 @@ class Chosen:
         Counted over all recordings, in their order, from 0 on.
     run : Run
     episode : Episode
-    reset : Mark or None
-        The reset that it began with.
+    several : bool
+        Whether the recordings have others.
     """
 
     number: int
     run: Run
     episode: Episode
-    reset: Mark | None
+    several: bool = False
+
+    @property
+    def label(self) -> int | None:
+        """What tables call it: its number; None where there is only one."""
+        return self.number if self.several else None
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Fields of its reset, and of the marks within."""
-        return {**(self.reset.fields if self.reset else {}), **self.episode.metadata}
+        return dict(self.episode.metadata)
 
     @property
     def seed(self) -> int | None:
@@ -59,8 +63,9 @@ class Chosen:
         """What its marks say, or a field ``success`` that became true at any time; None: nothing tells."""
         if self.episode.success is not None:
             return self.episode.success
-        for name, stream in self.run.streams.items():
-            if not isinstance(stream, ArrayStream):
+        for name in self.episode.ranges:
+            stream = self.run[name]
+            if not isinstance(stream, ArrayStream) or not self.episode.count(name):
                 continue
             for field in stream.fields:
                 if (name if field == "data" else field) in _SUCCESS:
@@ -141,28 +146,30 @@ def numbers_of(text: str) -> set[int]:
     return found
 
 
-def all_episodes(runs: Sequence[Run]) -> list[Chosen]:
-    """Every episode with a sample in it."""
-    found: list[Chosen] = []
-    for run in runs:
-        resets = {mark.mono_ns: mark for mark in run.marks if mark.label == RESET}
-        for episode in run.episodes():
-            if any(span.stop > span.start for span in episode.ranges.values()):
-                begin = episode.mono_ns[0]
-                reset = None if begin is None else resets.get(begin)
-                found.append(Chosen(len(found), run, episode, reset))
-    return found
+def all_episodes(runs: Sequence[Run], stream: str | None = None) -> list[Chosen]:
+    """Every episode with a sample in it; of one stream alone, if there is only that: it may have its own resets."""
+    found = [
+        (run, episode)
+        for run in runs
+        for episode in run.episodes(stream if stream is not None and stream in run else None)
+    ]
+    return [Chosen(i, run, episode, len(found) > 1) for i, (run, episode) in enumerate(found)]
 
 
-def chosen_episodes(runs: Sequence[Run], episodes: str | Iterable[int] | None, success: bool) -> list[Chosen]:
-    """The episodes that are meant.
+def chosen_episodes(
+    runs: Sequence[Run],
+    episodes: str | Iterable[int] | None,
+    success: bool,
+    stream: str | None = None,
+) -> list[Chosen]:
+    """The episodes that are meant; see :func:`all_episodes` for ``stream``.
 
     Raises
     ------
     OptionError
         One is not there, none is left, or ``success`` was asked for and nothing tells of it.
     """
-    found = all_episodes(runs)
+    found = all_episodes(runs, stream)
     if episodes is not None:
         wanted = numbers_of(episodes) if isinstance(episodes, str) else {int(n) for n in episodes}
         beyond = sorted(wanted - {c.number for c in found})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from recd_client.errors import OptionError
 
 from .. import __version__
 from . import mapping, outputs, targets
-from .choosing import chosen_episodes, names_of, opened
+from .choosing import Chosen, chosen_episodes, names_of, opened
 from .dataset import Dataset, plan
 from .mapping import Map
 from .targets.base import DatasetInfo, EpisodeTarget, StreamTarget
@@ -119,38 +120,23 @@ def convert(
     target = targets.get(to)
     runs = opened([sources] if _is_one(sources) else sources)
     place = Path(destination).absolute()
-    check_destination(place, [run.path for run in runs])
-    found = map if isinstance(map, Map) or map is None else mapping.read(Path(map))
-    options = _options(target, found)
+    check_destination(place, [path for run in runs for path in _files(run)])
+    wanted = _Wanted(
+        runs, map if isinstance(map, Map) or map is None else mapping.read(Path(map)), fps, align,
+        episodes if isinstance(episodes, str) or episodes is None else sorted({*episodes}), success,
+        None if streams is None else list(streams),
+    )  # fmt: skip
     request = {
         "format": to, "recd": __version__, "sources": [_source(run) for run in runs],
-        "map": None if found is None else mapping.plain(found), "fps": fps, "align": align,
-        "episodes": episodes if isinstance(episodes, str) or episodes is None else sorted(episodes),
-        "success": success, "streams": None if streams is None else list(streams),
+        "map": None if wanted.map is None else mapping.plain(wanted.map), "fps": fps, "align": align,
+        "episodes": wanted.episodes, "success": success, "streams": wanted.streams,
     }  # fmt: skip
     provenance = {"recd": __version__, "command": command, "sources": request["sources"]}
     job: outputs.StreamJob | outputs.EpisodeJob
     if issubclass(target, EpisodeTarget):
-        chosen = chosen_episodes(runs, episodes, success)
-        dataset = plan(
-            runs, chosen, map=found, fps=fps, align=align, streams=streams, constant=target.constant_rate
-        )
-        info = _info(runs, place, options, provenance, dataset)
-        job = outputs.EpisodeJob(target(info), dataset, place)
+        job = _episodes(target, wanted, place, provenance)
     else:
-        info = _info(runs, place, options, provenance, None)
-        if (found is not None and found.features) or fps is not None:
-            chosen = chosen_episodes(runs, episodes, success)
-            dataset = plan(runs, chosen, map=found, fps=fps, align=align, streams=streams)
-            picked = outputs.aligned(target(info), runs, names_of(runs), dataset)
-        else:
-            if align is not None:
-                raise OptionError(
-                    "--align: streams keep their own times", "say --fps N as well, or leave it out"
-                )
-            some = chosen_episodes(runs, episodes, success) if episodes is not None or success else None
-            picked = outputs.selected(target(info), runs, names_of(runs), streams, some)
-        job = outputs.StreamJob(target(info), picked, place, several_runs=len(runs) > 1)
+        job = _streams(target, wanted, place, provenance)
     job.check()
     with Workplace(place, request, overwrite=overwrite) as work, told_of_room(work):
         resumed = job.run(work, progress or (lambda done, total, what: None))
@@ -171,10 +157,71 @@ def convert(
     )
 
 
-def _is_one(sources: Any) -> bool:
-    import os
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for, see :func:`convert`."""
 
+    runs: list[Run]
+    map: Map | None
+    fps: float | None
+    align: str | None
+    episodes: str | list[int] | None
+    success: bool
+    streams: list[str] | None
+
+    @property
+    def one_table(self) -> bool:
+        """Whether features of several streams are meant, rather than streams as they are."""
+        told = self.map is not None and (self.map.features or self.map.fps is not None)
+        return bool(told) or self.fps is not None
+
+    def chosen(self) -> list[Chosen]:
+        """The episodes: of the only stream that is meant its own, so that it may have been recorded beside others."""
+        named = {*self.map.streams} if self.map is not None else set()
+        named = named or {*(self.runs[0] if self.streams is None else self.streams)}
+        only = named.pop() if len(named) == 1 else None
+        return chosen_episodes(self.runs, self.episodes, self.success, only)
+
+    def plan(self, *, constant: bool = False) -> Dataset:
+        """All features on one time axis."""
+        return plan(
+            self.runs, self.chosen(), map=self.map, fps=self.fps, align=self.align, streams=self.streams,
+            constant=constant,
+        )  # fmt: skip
+
+
+def _episodes(
+    target: type[EpisodeTarget], wanted: _Wanted, place: Path, provenance: Mapping[str, Any]
+) -> outputs.EpisodeJob:
+    options = _options(target, wanted.map)
+    dataset = wanted.plan(constant=target.constant_rate)
+    info = _info(wanted.runs, place, options, provenance, dataset)
+    return outputs.EpisodeJob(target(info), dataset, place)
+
+
+def _streams(
+    target: type[StreamTarget], wanted: _Wanted, place: Path, provenance: Mapping[str, Any]
+) -> outputs.StreamJob:
+    made = target(_info(wanted.runs, place, _options(target, wanted.map), provenance, None))
+    names = names_of(wanted.runs)
+    if wanted.one_table:
+        picked = outputs.aligned(made, wanted.runs, names, wanted.plan)
+    else:
+        if wanted.align is not None:
+            raise OptionError("--align: streams keep their own times", "say --fps N as well, or leave it out")
+        some = wanted.chosen() if wanted.episodes is not None or wanted.success else None
+        picked = outputs.selected(made, wanted.runs, names, wanted.streams, some)
+    return outputs.StreamJob(made, picked, place, several_runs=len(wanted.runs) > 1)
+
+
+def _is_one(sources: Any) -> bool:
     return isinstance(sources, (str, os.PathLike)) or hasattr(sources, "streams")
+
+
+def _files(run: Run) -> list[Path]:
+    """What a recording consists of."""
+    told = [file for stream in run.manifest.get("streams", {}).values() for file in stream.get("files", ())]
+    return [run.path, *(run.path / file["path"] for file in told)]
 
 
 def _options(target: type[StreamTarget] | type[EpisodeTarget], found: Map | None) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from recd_client.errors import OptionError
 
 from . import guess as guessing
-from . import mapping
 from .alignment import METHODS, Alignment, constant_rate, usual_rate
 from .choosing import Chosen, streams_of
 from .episodes import EpisodeData
 from .features import ACTION, Feature
 from .mapping import Map
+from .resolving import same
+from .windows import Windows
 
 if TYPE_CHECKING:
     from ..reader import Run
@@ -51,6 +52,7 @@ class Dataset:
     episodes: list[Chosen]
     lengths: list[int]
     problems: list[str]
+    windows: Windows = field(default_factory=Windows, repr=False)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ class Dataset:
             index=index, run=chosen.run, number=chosen.episode.index, features=self.features,
             t=rows.t - rows.t[0], t0=float(rows.t[0]), placed=rows.placed, fps=self.fps, seed=chosen.seed,
             success=chosen.success, task=self.task(chosen), metadata=chosen.metadata, problems=rows.problems,
-            reached=reached,
+            reached=reached, windows=self.windows,
         )  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def plan(
         found = replace(found, features=guessed.features, left_out=guessed.left_out)
     if not found.features:
         raise OptionError(f"{runs[0].path} has nothing to make features of", "see: recd info")
-    features = mapping.same([(run, found.resolve(run)) for run in runs], found.where)
+    features = same([(run, found.resolve(run)) for run in runs], found.where)
     fps = fps if fps is not None else found.fps
     method = align or found.align or "previous"
     if method not in METHODS:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recd_client.errors import NoSuchNameError, OptionError
 
 from .features import ARRAY, IMAGE, TEXT, Feature
-from .windows import Window
+from .windows import Window, Windows
 
 if TYPE_CHECKING:
     from ..reader import Run, VideoStream
@@ -119,6 +119,8 @@ class EpisodeData:
         What is to be known of its rows: gaps that they span.
     reached : callable
         Told the number of rows that were read, as far as any feature was.
+    windows : Windows
+        What is open of the recordings' files.
     """
 
     index: int
@@ -135,6 +137,7 @@ class EpisodeData:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     reached: Callable[[int], None] = lambda rows: None
+    windows: Windows = field(default_factory=Windows, repr=False)
 
     @property
     def length(self) -> int:
@@ -166,7 +169,9 @@ class EpisodeData:
             wanted = [f for f in self.features if f.kind in (ARRAY, TEXT)]
         else:
             wanted = [self.feature(name) for name in names]
-        windows = {name: self._window(name, wanted) for name in dict.fromkeys(_streams(wanted))}
+        windows = {
+            name: self._window(name, wanted) for name in dict.fromkeys(_streams(wanted)) if self.length
+        }
         for begin in range(0, self.length, rows):
             end = min(begin + rows, self.length)
             yield {f.name: self._values(f, windows, begin, end) for f in wanted}
@@ -181,29 +186,28 @@ class EpisodeData:
     def final(self) -> dict[str, NDArray[Any]] | None:
         """What the recording has behind the last row, by feature: the observations that the last action led to.
 
-        Only where features are shifted against each other (see :class:`Feature`): there a row of a stream holds
-        what a step did *and* what came of it, and the last row has its observation left. Else None.
+        Only of streams in which some features are shifted against others (see :class:`Feature`): there a row holds
+        what a step did *and* what came of it, and the last row has its observation left. None if there is no such.
         """
-        if not any(f.shift for f in self.features) or not self.length:
+        acting = {p.stream for f in self.features if f.shift for p in f.pieces}
+        if not acting or not self.length:
             return None
-        wanted = [f for f in self.features if not f.shift and f.kind in (ARRAY, TEXT)]
+        left = {name for name in acting if self.run[name].kind == "array"}
         found: dict[str, NDArray[Any]] = {}
-        for f in wanted:
+        for f in self.features:
+            if f.shift or not left.issuperset(p.stream for p in f.pieces):
+                continue
             at = int(self.placed[f.stream].first[-1]) + 1
             rows = [np.asarray(self.run[p.stream][p.field][at : at + 1]) for p in f.pieces]
-            found[f.name] = f.assembled(rows)[0]
+            (value,) = f.assembled(rows)
+            found[f.name] = value.reshape(f.shape) if f.kind == IMAGE else value
         return found
 
     def _window(self, stream: str, wanted: Sequence[Feature]) -> Window:
-        """The rows of one stream, for some features, from the first sample that is needed to the last."""
+        """The rows of one stream, for some features, from the first sample that is needed on."""
         fields = list(dict.fromkeys(p.field for f in wanted for p in f.pieces if p.stream == stream))
         shifts = [f.shift for f in wanted if any(p.stream == stream for p in f.pieces)]
-        placed = self.placed[stream]
-        if not len(placed.first):
-            return Window(self.run[stream], fields, 0, 0)
-        ahead = 1 if placed.share is not None else 0
-        start = int(placed.first[0]) + min(shifts)
-        return Window(self.run[stream], fields, start, int(placed.first[-1]) + max(shifts) + ahead + 1)
+        return self.windows.at(self.run, stream, fields, int(self.placed[stream].first[0]) + min(shifts))
 
     def _values(self, f: Feature, windows: Mapping[str, Window], begin: int, end: int) -> NDArray[Any]:
         rows = []

@@ -11,7 +11,8 @@ from recd_client.schema import BARE, RAGGED, STRING
 from recd_client.schema import Field as SchemaField
 
 from .features import ACTION, IMAGE, INFO, OBSERVATION, REWARD, SUCCESS, TERMINATED, TRUNCATED
-from .mapping import FeatureSpec, Map
+from .mapping import Map
+from .resolving import FeatureSpec
 
 if TYPE_CHECKING:
     from ..reader import ArrayStream, Run

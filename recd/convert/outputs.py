@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recd_client.errors import OptionError, OutputError
 
+from ..batch import RESET
+from ..reader import ArrayStream, VideoStream
 from .choosing import Chosen, all_episodes, streams_of
 from .dataset import Dataset
 from .selection import AlignedRows, Samples, Selected, Span
@@ -51,14 +53,16 @@ def selected(
         A stream that was asked for by name does not fit the format; or none does.
     """
     picked = Picked([])
+    everything = episodes is None
+    if episodes is None and any(mark.label == RESET for run in runs for mark in run.marks):
+        episodes = all_episodes(runs)
     for run, name in zip(runs, names, strict=True):
         left_out: dict[str, list[str]] = {}
-        several = any(mark.label == "recd.reset" for mark in run.marks)
-        chosen = episodes if episodes is not None else all_episodes([run]) if several else None
         found: list[Samples] = []
         for stream in streams_of(run, streams):
             try:
-                one = Selected(run, run[stream], _spans(run, stream, chosen))
+                _require(run[stream])
+                one = Selected(run, run[stream], _spans(run, stream, episodes, everything))
                 reason = target.refuses(one)
             except OutputError as e:
                 if streams is not None:
@@ -85,17 +89,26 @@ def selected(
     return picked
 
 
-def _spans(run: Run, stream: str, chosen: list[Chosen] | None) -> list[Span]:
-    if chosen is None:
+def _require(stream: ArrayStream | VideoStream) -> None:
+    """Raise :class:`OutputError` if nothing is there to read it from."""
+    if isinstance(stream, ArrayStream):
+        _ = stream.source
+
+
+def _spans(run: Run, stream: str, episodes: list[Chosen] | None, everything: bool) -> list[Span]:
+    """The wanted samples of a stream, by episode."""
+    if episodes is None:
         return [Span(0, len(run[stream]))]
-    mine = [c for c in chosen if c.run is run and c.episode[stream].stop > c.episode[stream].start]
-    return [
-        Span(c.episode[stream].start, c.episode[stream].stop, c.number if len(chosen) > 1 else None)
-        for c in mine
-    ]
+    mine = [c for c in episodes if c.run is run]
+    if everything and len(mine) == 1:  # perhaps recorded beside others, each with resets of its own
+        mine = all_episodes([run], stream)
+    found = [(c.episode[stream], c.label) for c in mine]
+    return [Span(span.start, span.stop, label) for span, label in found if span.stop > span.start]
 
 
-def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dataset: Dataset) -> Picked:
+def aligned(
+    target: StreamTarget, runs: Sequence[Run], names: Sequence[str], plan: Callable[[], Dataset]
+) -> Picked:
     """One table of all features for each recording.
 
     Raises
@@ -108,6 +121,7 @@ def aligned(target: StreamTarget, runs: Sequence[Run], names: Sequence[str], dat
             f"{target.name} keeps each stream at its own rate, without a map or --fps",
             "choose streams with --streams",
         )
+    dataset = plan()
     picked = Picked([], list(dataset.problems))
     for f in dataset.features:
         if f.kind == "image":

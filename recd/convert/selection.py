@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from recd_client.schema import Field as SchemaField
 
 from ..reader import ArrayStream, Block, Run, VideoStream
 from .features import IMAGE, TEXT
+from .windows import cut, reach
 
 if TYPE_CHECKING:
     from .dataset import Dataset
@@ -82,15 +84,15 @@ class Samples(ABC):
         return sum(map(len, self.spans))
 
     @abstractmethod
-    def batches_by_span(
-        self, rows: int | None = None, bytes: int | None = None
-    ) -> Iterator[tuple[Span, Block]]:
-        """As :meth:`batches`, each with the span that it lies in."""
-
     def batches(self, rows: int | None = None, bytes: int | None = None) -> Iterator[Block]:
         """All of them, some at a time, in constant memory: at most ``rows``, or about ``bytes``."""
-        for _, block in self.batches_by_span(rows, bytes):
-            yield block
+
+    def episodes_of(self, block: Block) -> NDArray[np.int64]:
+        """The episode of each sample of a block; -1 where there is no more than one."""
+        numbers = np.array([-1 if span.episode is None else span.episode for span in self.spans], np.int64)
+        starts = [span.start for span in self.spans]
+        at = np.searchsorted(starts, np.arange(block.start, block.start + block.count), "right") - 1
+        return numbers[at]
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,31 @@ class Selected(Samples):
         """See :class:`Samples`; of the whole stream."""
         return [vars(gap) for gap in self.stream.gaps]
 
-    def batches_by_span(
-        self, rows: int | None = None, bytes: int | None = None
-    ) -> Iterator[tuple[Span, Block]]:
+    def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
+        wanted = sum(map(len, self.spans))
+        if (
+            isinstance(self.stream, ArrayStream) and self.stream.source == "log"
+        ):  # perhaps damaged in the middle
+            names: list[str] = []
+            return sum(
+                block.count for span in self.spans
+                for block in self.stream.batches(fields=names, start=span.start, stop=span.stop)
+            )  # fmt: skip
+        return wanted
+
+    def batches(self, rows: int | None = None, bytes: int | None = None) -> Iterator[Block]:
         """See :class:`Samples`; of an array stream only."""
         assert isinstance(self.stream, ArrayStream)
-        for span in self.spans:
-            for block in self.stream.batches(rows, bytes, start=span.start, stop=span.stop):
-                yield span, block
+        for some in _passes(self.stream, self.spans):
+            for block in self.stream.batches(rows, bytes, start=some[0].start, stop=some[-1].stop):
+                end = block.start + block.count
+                for start, stop in _joined(some):
+                    if start < end and stop > block.start:
+                        yield cut(block, max(start, block.start), min(stop, end))
 
     def column(self, values: NDArray[Any]) -> NDArray[Any]:
         """Of one value per sample of the whole stream (its ``t``, ``seq``, ...) those of the wanted ones."""
@@ -171,11 +190,10 @@ class AlignedRows(Samples):
         self._name = name
         self._dataset = dataset
         self._episodes = [i for i, chosen in enumerate(dataset.episodes) if chosen.run is run]
-        several = len(dataset.episodes) > 1
         spans, at = [], 0
         for i in self._episodes:
             end = at + dataset.lengths[i]
-            spans.append(Span(at, end, dataset.episodes[i].number if several else None))
+            spans.append(Span(at, end, dataset.episodes[i].label))
             at = end
         self.spans = spans
 
@@ -207,9 +225,7 @@ class AlignedRows(Samples):
         """See :class:`Samples`."""
         return False
 
-    def batches_by_span(
-        self, rows: int | None = None, bytes: int | None = None
-    ) -> Iterator[tuple[Span, Block]]:
+    def batches(self, rows: int | None = None, bytes: int | None = None) -> Iterator[Block]:
         """See :class:`Samples`."""
         for span, i in zip(self.spans, self._episodes, strict=True):
             episode = self._dataset.read(i, lambda rows: None)
@@ -222,4 +238,27 @@ class AlignedRows(Samples):
                 block.seq = block.step = block.mono_ns = unknown
                 block.wall = np.full(count, np.nan)
                 at += count
-                yield span, block
+                yield block
+
+
+def _passes(stream: ArrayStream, spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+    """Spans that are read in one pass over the files: those without much between them."""
+    some: list[Span] = []
+    for span in filter(len, spans):
+        if some and span.start - some[-1].stop > reach(stream):
+            yield some
+            some = []
+        some.append(span)
+    if some:
+        yield some
+
+
+def _joined(spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """From where to where, with spans that touch as one."""
+    found: list[tuple[int, int]] = []
+    for span in spans:
+        if found and found[-1][1] == span.start:
+            found[-1] = found[-1][0], span.stop
+        else:
+            found.append((span.start, span.stop))
+    return found

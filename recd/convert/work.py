@@ -6,6 +6,7 @@
       lock                  held by the process that works
       request.json          what is being made, to be sure that it is gone on with
       progress.json         which units are done
+      complete              all are: what is left to do is to rename it
       out                   the output, renamed when the last unit is done
 """
 
@@ -30,6 +31,7 @@ from ..durable import make_directories, rename_new, sync_directory, sync_file
 PROGRESS: Final = "progress.json"
 REQUEST: Final = "request.json"
 LOCK: Final = "lock"
+COMPLETE: Final = "complete"
 PROVENANCE: Final = "recd-provenance.json"
 
 
@@ -58,6 +60,7 @@ class Workplace:
         self.done: dict[str, Any] = {}
 
     def __enter__(self) -> Workplace:
+        self._tidy()
         if os.path.lexists(self.destination) and not self._overwrite:
             raise OutputExistsError(
                 f"{self.destination} exists already", "choose another name, or replace it with --overwrite"
@@ -84,6 +87,11 @@ class Workplace:
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
             self._lock.close()
+
+    def _tidy(self) -> None:
+        """What a process left that was killed behind the last step of all is removed."""
+        if (self.directory / COMPLETE).exists() and not self.output.exists() and self.destination.exists():
+            shutil.rmtree(self.directory)
 
     def _take_up(self) -> None:
         """Go on with what is there, or begin anew."""
@@ -136,20 +144,22 @@ class Workplace:
         destination = self.destination
         if self.output.is_dir():
             _write(self.output / PROVENANCE, provenance)
+        if beside and self.output.is_file():
+            _write(provenance_path(destination), provenance)
         if os.path.lexists(destination):
             if not self._overwrite:
                 raise OutputExistsError(
                     f"{destination} came to be in the meantime",
                     "move it away, and run the same command again",
                 )
+            _write(self.directory / COMPLETE, True)
             old = self.directory / "replaced"
             _remove(old)
             os.rename(destination, old)
             os.rename(self.output, destination)
         else:
+            _write(self.directory / COMPLETE, True)
             rename_new(self.output, destination)
-        if beside and destination.is_file():
-            _write(provenance_path(destination), provenance)
         sync_directory(destination.parent)
         shutil.rmtree(self.directory)
 

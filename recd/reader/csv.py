@@ -12,11 +12,12 @@ import json
 import math
 import os
 import re
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import orjson
@@ -61,10 +62,21 @@ class CSVTable(Table):
         self._plain = all(f.kind == FIXED for f in self.schema.fields)
 
     @cached_property
+    def _fd(self) -> int:
+        """The file, which may get another name while it is read: its recording goes on."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as e:
+            raise OutputError(f"{self.path} cannot be read: {e.strerror}", "open the recording again") from e
+        self._closing = weakref.finalize(self, os.close, fd)  # with the table, if nobody closes it
+        return fd
+
+    @cached_property
     def _beginning(self) -> tuple[list[str], list[str]]:
         """The header's cells, and those of the first row (none if there is none)."""
         try:
-            with open(self.path, newline="", encoding="utf-8", errors="replace") as text:
+            with open(os.dup(self._fd), newline="", encoding="utf-8", errors="replace") as text:
+                text.seek(0)
                 reader = csv.reader(text)
                 header = next(reader, [])
                 first = next(reader, [])
@@ -78,12 +90,11 @@ class CSVTable(Table):
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows at which blocks begin, and where in the file; behind the last one, where the whole rows end."""
         rows, offsets, count, size = [], [], 0, 0
-        with open(self.path, "rb", buffering=0) as file:
-            for block in _blocks(file, self._end_bytes):
-                rows.append(count)
-                offsets.append(size)
-                size += len(block)
-                count += _row_ends(block) - (len(rows) == 1)  # less the header
+        for block in _blocks(self._fd, self._end_bytes):
+            rows.append(count)
+            offsets.append(size)
+            size += len(block)
+            count += _row_ends(block) - (len(rows) == 1)  # less the header
         return np.array([*rows, count]), np.array([*offsets, size])
 
     @property
@@ -109,9 +120,11 @@ class CSVTable(Table):
             self._parsed.move_to_end(at)
             return self._parsed[at]
         begin, end = map(int, self._places[1][at : at + 2])
-        with open(self.path, "rb", buffering=0) as file:
-            raw = os.pread(file.fileno(), end - begin, begin)
+        raw = os.pread(self._fd, end - begin, begin)
         self._parsed[at] = block = self._parse(raw, begins=at == 0)
+        for column in block.values():
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False  # it is kept
         while len(self._parsed) > _KEPT_BLOCKS:
             self._parsed.popitem(last=False)
         return block
@@ -120,26 +133,25 @@ class CSVTable(Table):
         """See :class:`Table`; the file is read once, from front to back."""
         kept: dict[str, list[Rows]] = {name: [] for name in names}
         have, at = 0, 0
-        with open(self.path, "rb", buffering=0) as file:
-            for number, raw in enumerate(_blocks(file, self._end_bytes)):
-                if at >= stop:
-                    break
-                ends = _row_ends(raw) - (number == 0)
-                begin, at = at, at + ends
-                if at <= start:
-                    continue
-                block = self._parse(raw, begins=number == 0)
-                first, last = max(start - begin, 0), min(stop - begin, ends)
-                have += last - first
-                for name in names:
-                    kept[name].append(_cut(block[name], first, last))
-                if have >= rows:
-                    whole = {name: joined(pieces) for name, pieces in kept.items()}
-                    for done in range(0, have - have % rows, rows):
-                        yield {name: _cut(column, done, done + rows) for name, column in whole.items()}
-                    left = have - have % rows
-                    kept = {name: [_cut(column, left, have)] for name, column in whole.items()}
-                    have -= left
+        for number, raw in enumerate(_blocks(self._fd, self._end_bytes)):
+            if at >= stop:
+                break
+            ends = _row_ends(raw) - (number == 0)
+            begin, at = at, at + ends
+            if at <= start:
+                continue
+            block = self._parse(raw, begins=number == 0)
+            first, last = max(start - begin, 0), min(stop - begin, ends)
+            have += last - first
+            for name in names:
+                kept[name].append(_cut(block[name], first, last))
+            if have >= rows:
+                whole = {name: joined(pieces) for name, pieces in kept.items()}
+                for done in range(0, have - have % rows, rows):
+                    yield {name: _cut(column, done, done + rows) for name, column in whole.items()}
+                left = have - have % rows
+                kept = {name: [_cut(column, left, have)] for name, column in whole.items()}
+                have -= left
         if have:
             yield {name: joined(pieces) for name, pieces in kept.items()}
 
@@ -188,6 +200,9 @@ class CSVTable(Table):
     def close(self) -> None:
         """See :class:`Table`."""
         self._parsed.clear()
+        if "_fd" in self.__dict__:
+            self._closing()
+            del self._fd
 
 
 def _numbers(raw: bytes) -> list[Any]:
@@ -240,19 +255,16 @@ def _cut(column: Rows, start: int, stop: int) -> Rows:
     return Varying(column.values[begin:end], column.lengths[start:stop])
 
 
-def _blocks(file: IO[bytes], end_bytes: int | None) -> Iterator[bytes]:
+def _blocks(fd: int, end_bytes: int | None) -> Iterator[bytes]:
     """Whole rows, some hundred KiB at a time."""
-    left = end_bytes if end_bytes is not None else os.fstat(file.fileno()).st_size
+    at, end = 0, end_bytes if end_bytes is not None else os.fstat(fd).st_size
     rest = b""
-    while left > 0:
-        block = file.read(min(_BLOCK_BYTES, left))
-        if not block:
-            return
-        left -= len(block)
+    while block := os.pread(fd, min(_BLOCK_BYTES, end - at), at):
+        at += len(block)
         rest += block
-        if end := _last_end(rest):
-            yield rest[:end]
-            rest = rest[end:]
+        if behind := _last_end(rest):
+            yield rest[:behind]
+            rest = rest[behind:]
 
 
 def _last_end(raw: bytes) -> int:

@@ -174,7 +174,7 @@ class _Unfinished:
         if best is None:
             return [self._stretch(0, begins, None)], begins
         kind = _KINDS[type(best.options)]
-        out = [_file(part, kind, Path(part.path)) for part in best.done]
+        out = [self._file(part, kind, Path(part.path)) for part in best.done]
         number, position = len(out), best.done[-1].end if best.done else 0
         needed = position
         for part in sorted(best.parts.values(), key=lambda p: p.number)[
@@ -182,7 +182,7 @@ class _Unfinished:
         ]:  # complete, but not finished
             csv = best.naming.part_path(part.number)
             if kind == "csv" and csv.exists():
-                out.append(_file(part, kind, csv))
+                out.append(self._file(part, kind, csv))
                 needed = part.end
             else:
                 out.append(self._stretch(part.number, part.begin, part.end))
@@ -196,7 +196,7 @@ class _Unfinished:
             if kind == "csv" and saved["sink"] and part.samples and begins > part.begin:
                 part.next_seq = int(saved["next_seq"])
                 csv = best.naming.part_path(number)
-                out.append(_file(part, kind, csv, int(saved["sink"]["bytes"])))
+                out.append(self._file(part, kind, csv, int(saved["sink"]["bytes"])))
                 needed = position = int(saved["position"])
         return out + self._open_parts(best, number, position), needed
 
@@ -219,6 +219,16 @@ class _Unfinished:
                 begin = at
         stretches.append((begin, None))
         return [self._stretch(number + k, *each) for k, each in enumerate(stretches)]
+
+    def _file(self, part: Part, kind: str, path: Path, end_bytes: int | None = None) -> PartData:
+        """A part that is a file, or, of a CSV, will be one under another name."""
+        open_table = opener(path, kind, end_bytes)
+        assert open_table is not None
+        told = path, kind, part.number, part.samples, part.first_seq, part.next_seq
+        if kind == "csv" and self._state == LIVE:
+            table = open_table(self._schema)
+            return PartData(*told, lambda schema: table, intact=True)
+        return PartData(*told, open_table, intact=True)
 
     def _stretch(self, number: int, begin: int, end: int | None) -> PartData:
         """A stretch of the log; of one that goes on, it is held fast now."""
@@ -265,12 +275,6 @@ class _Unfinished:
                 samples = int(np.count_nonzero(some["repeated"] == 0))
                 table = frames_table(some, offset_ns)
                 yield PartData(path, "video", part.number, samples, video={**video, "frames": table})
-
-
-def _file(part: Part, kind: str, path: Path, end_bytes: int | None = None) -> PartData:
-    """A part that is (or, of a CSV, will be) a file."""
-    table = opener(path, kind, end_bytes)
-    return PartData(path, kind, part.number, part.samples, part.first_seq, part.next_seq, table, intact=True)
 
 
 def _reach(sink: _Sink) -> int:

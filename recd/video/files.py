@@ -203,8 +203,8 @@ def take(
         The file cannot be read or ``out`` not written.
     """
     _require(path)
-    micros = -(-start * 1_000_000 // rate) if start else 0  # rounded up: it is at, not before, the keyframe
-    seek = ("-ss", f"{micros}us") if start else ()
+    # Half a frame late: a seek goes back to the keyframe before, and what is copied begins with that.
+    seek = ("-ss", f"{float((start + Fraction(1, 2)) / rate):.6f}") if start else ()
     _copy((*seek, "-i", ffmpeg.url(path)), out, fps, title, frames=count)
 
 
@@ -228,7 +228,9 @@ def keyframes(path: Path, rate: Fraction) -> list[int]:
     if unit is None:
         raise OutputError(f"{path} is no video: {done.reason}", "look closer with: recd verify")
     second = Fraction(int(unit[1]), int(unit[2]))
-    return [round(int(at) * second * rate) for at in re.findall(r"^0, *-?\d+, *(-?\d+),", text, re.MULTILINE)]
+    packets = re.findall(r"^0, *-?\d+, *(-?\d+),.*?(?:F=0x(\w+).*)?$", text, re.MULTILINE)
+    # Flags are shown where they are not just that of a keyframe. Matroska's reader gives all packets.
+    return [round(int(at) * second * rate) for at, flags in packets if not flags or int(flags, 16) & 1]
 
 
 def same_kind(first: Path, second: Path) -> bool:

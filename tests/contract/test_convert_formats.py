@@ -215,7 +215,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
     metadata = parquet.ParquetFile(made.destination).metadata
     sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     assert len(sizes) > 1
-    assert max(sizes) < 100e6
+    assert max(sizes) < 50e6
     assert metadata.num_rows == 300
 
 

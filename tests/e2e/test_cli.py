@@ -187,7 +187,7 @@ class TestWithADaemon:
         found = answer("info", tmp_path, "--check")
         videos = [f.pop("video") for s in found["streams"] for f in s["files"]]
         assert {*videos[-1]} >= {"codec", "width", "height", "fps", "repeated_frames"}
-        assert keys(found, ("metadata", "code", "host", "lost")) - {"joint"} <= documented("info")
+        assert keys(found, ("metadata", "code", "host", "lost", "seq")) - {"joint"} <= documented("info")
         assert (found["state"], found["complete"], found["recording"]["session"]) == (
             "complete", True, rec.session,
         )  # fmt: skip

@@ -20,9 +20,11 @@ import toy_target
 from converting import lines_of, record_walk
 from disks import small_disk
 from recd.cli import main
-from recd.convert import Converted, convert, targets
+from recd.convert import Converted, convert, targets, windows, work
+from recd.convert.choosing import numbers_of
 from recd.convert.targets import recorded
-from recd_client import NPZFile, Recorder
+from recd.reader.npz import NPZTable
+from recd_client import CSVFile, HDF5File, NPZFile, Ragged, Recorder
 from recd_client.errors import MissingLibraryError, OptionError, OutputError, OutputExistsError
 from recordings import PATIENCE_S, npz
 from support import exit_code_of_child
@@ -136,7 +138,7 @@ def many_streams(directory: Path, count: int = 5) -> Path:
 
 
 def test_a_killed_conversion_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill -9 in the third of five files: two stay as they are, the others are made, and all are as without the kill."""
+    """Kill -9 in the third of five files: two stay as they are, the others are made, all as without the kill."""
     source = many_streams(tmp_path / "run")
     write = recorded.NPZTarget.write
 
@@ -162,6 +164,78 @@ def test_a_killed_conversion_is_gone_on_with(tmp_path: Path, monkeypatch: pytest
         assert [*a] == [*b]
         assert all(np.array_equal(a[name], b[name]) for name in a)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fresh", "out", "run"]
+
+
+def test_a_kill_behind_the_last_step_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output has its name, what it was made in is still there: the next call says so, and removes that."""
+    source = many_streams(tmp_path / "run", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(work.shutil, "rmtree", lambda path: os.kill(os.getpid(), signal.SIGKILL))
+        assert (
+            exit_code_of_child(lambda: print(convert(source, tmp_path / "out", to="npz"))) == -signal.SIGKILL
+        )
+    assert (tmp_path / "out" / "s0.npz").exists()
+    assert (tmp_path / "out.part").exists()
+    with pytest.raises(OutputExistsError, match="out exists already"):
+        convert(source, tmp_path / "out", to="npz")
+    assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_file_is_read_once_however_many_episodes_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compressed archive can be read from the front alone: one pass for all episodes of a feature, or a table."""
+    written = record_walk(tmp_path / "run", episodes=12, steps=10, video=False)
+    passes = []
+    scan = NPZTable.scan
+
+    def counted(self: NPZTable, names: Any, rows: int, start: int, stop: int) -> Any:
+        passes.append((start, stop))
+        return scan(self, names, rows, start, stop)
+
+    monkeypatch.setattr(NPZTable, "scan", counted)
+    convert(tmp_path / "run", tmp_path / "set", to="toy", episodes="1,3-11")
+    assert passes == [(10, 120)] * 3  # qpos, ctrl, reward
+    for i, episode in enumerate([1, *range(3, 12)]):
+        found = npz(tmp_path / "set" / f"{i}.npz")
+        np.testing.assert_array_equal(found["observation.qpos"], written["qpos"][episode])
+        np.testing.assert_array_equal(found["action"], written["ctrl"][episode])
+    passes.clear()
+    convert(tmp_path / "run", tmp_path / "s.csv", to="csv", episodes="1,3-11")
+    assert passes == [(10, 120)]
+
+
+@pytest.mark.parametrize("file", [NPZFile("s.npz"), HDF5File("s.h5"), CSVFile("s.csv")])
+def test_some_episodes_are_those_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Any) -> None:
+    """Of each format that is read, however episodes lie to each other and to batches: none more, none less."""
+    monkeypatch.setattr(windows, "_NEAR", 5)
+    with Recorder(dir=tmp_path / "run") as rec:
+        stream = rec.stream("s", file, like={"n": 0, "text": "", "r": Ragged()})
+        for episode in range(8):
+            rec.reset()
+            for i in range(4):
+                stream.write({"n": 4 * episode + i, "text": "x" * i, "r": np.arange(float(i))}, t=float(i))
+    for wanted in ("0", "7", "0-7", "0,2,3,7", "1,6"):
+        chosen = [4 * e + i for e in range(8) if e in numbers_of(wanted) for i in range(4)]
+        made = convert(tmp_path / "run", tmp_path / f"{wanted}.npz", to="npz", episodes=wanted)
+        found = npz(made.destination)
+        assert found["n"].tolist() == chosen, wanted
+        assert found["episode"].tolist() == [n // 4 for n in chosen]
+        assert found["text"].tolist() == ["x" * (n % 4) for n in chosen]
+        assert np.diff(found["r_offsets"]).tolist() == [n % 4 for n in chosen]
+
+
+def test_a_session_that_is_still_running_is_converted_as_it_is(tmp_path: Path) -> None:
+    """Nothing is waited for: what was flushed is in the table."""
+    with Recorder(dir=tmp_path / "run") as rec:
+        stream = rec.stream("s", NPZFile("s.npz"))
+        for i in range(50):
+            stream.write(float(i))
+        rec.flush()
+        made = convert(tmp_path / "run", tmp_path / "s.npz", to="npz")
+        stream.write(50.0)
+    assert npz(made.destination)["data"].tolist() == [float(i) for i in range(50)]
 
 
 @pytest.mark.usefixtures("toy")
@@ -257,9 +331,9 @@ main(sys.argv[2:])
         capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 130
-    assert [*lines_of(done.stderr)] == [
-        f"error: interrupted: what is done is kept in {tmp_path / 'out.part'}", "  -> run the same command again to go on",
-    ]  # fmt: skip
+    said, do = lines_of(done.stderr)
+    assert said == f"error: interrupted: what is done is kept in {tmp_path / 'out.part'}"
+    assert do == "  -> run the same command again to go on"
     again = recd(*line[1:])
     assert again.exit_code == 0
     assert "2 units had been done before" in again.stdout
@@ -304,9 +378,9 @@ def test_no_source_is_ever_replaced(tmp_path: Path) -> None:
     """The destination is the source, or holds it: refused, with overwrite too."""
     source = many_streams(tmp_path / "top" / "run", 1)
     for destination in (source, source.parent, source / "s0.npz"):
-        given = source / "s0.npz" if destination.suffix else source
-        with pytest.raises(OptionError, match="holds the source"):
-            convert(given, destination, to="npz", overwrite=True)
+        for given in (source, source / "s0.npz"):
+            with pytest.raises(OptionError, match="which it would replace"):
+                convert(given, destination, to="npz", overwrite=True)
     assert (source / "s0.npz").exists()
 
 
@@ -376,14 +450,20 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
 
 
 def test_a_part_that_is_missing_is_named_and_the_rest_is_converted(tmp_path: Path, walk: Any) -> None:
-    """The film was deleted: states are converted, and what is missing is told."""
+    """The film, or the states, were deleted: the rest is converted, and what is missing is told."""
     directory, _ = walk
-    shutil.copytree(directory, tmp_path / "run")
-    (tmp_path / "run" / "front.mp4").unlink()
-    with pytest.warns(UserWarning, match=r"front\.mp4 is missing"):
-        made = convert(tmp_path / "run", tmp_path / "out", to="npz")
-    assert made.samples == 120
-    assert any("front.mp4 is missing" in problem for problem in made.problems)
+    for missing, to, samples in (
+        ("front.mp4", "npz", 120),
+        ("state.npz", "mp4", 60),
+        ("state.npz", "png", 60),
+    ):
+        run = tmp_path / to
+        shutil.copytree(directory, run)
+        (run / missing).unlink()
+        with pytest.warns(UserWarning, match=f"{missing} is missing"):
+            made = convert(run, tmp_path / f"{to} out", to=to)
+        assert made.samples == samples
+        assert any(f"{missing} is missing" in problem for problem in made.problems)
 
 
 # --- the command line --------------------------------------------------------------------------------
@@ -451,3 +531,40 @@ def test_a_converted_set_is_told_in_python(tmp_path: Path, walk: Any) -> None:
     assert isinstance(made, Converted)
     assert (made.files, made.samples, made.resumed) == (["state.csv"], 80, 0)
     assert made.bytes == (tmp_path / "out" / "state.csv").stat().st_size
+
+
+# --- recordings of Gymnasium -------------------------------------------------------------------------
+
+
+@pytest.mark.requires("gymnasium")
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("environments", [1, 2])
+def test_gymnasium_episodes_become_what_load_episode_gives(tmp_path: Path, environments: int) -> None:
+    """Observations with the actions taken at them; of several environments each has its own episodes."""
+    import gymnasium
+
+    from recd_client.gymnasium import RecordEpisode, load_episode
+
+    if environments == 1:
+        env: Any = RecordEpisode(gymnasium.make("CartPole-v1"), str(tmp_path / "run"))
+    else:
+        env = RecordEpisode(gymnasium.make_vec("CartPole-v1", num_envs=environments), str(tmp_path / "run"))
+    env.action_space.seed(3)
+    env.reset(seed=5)
+    for _ in range(120):
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        if environments == 1 and (terminated or truncated):
+            env.reset()
+    env.close()
+    stream = "episode" if environments == 1 else "episode-env-1"
+    files = sorted((tmp_path / "run").glob(f"{stream}_*.npz"), key=lambda p: int(p.stem.rpartition("_")[2]))
+    made = convert(tmp_path / "run", tmp_path / "set", to="toy", streams=[stream])
+    whole = [load_episode(path) for path in files]
+    whole = [one for one in whole if len(one.actions)]
+    assert made.episodes == len(whole) > 2
+    for i, expected in enumerate(whole):
+        found = npz(tmp_path / "set" / f"{i}.npz")
+        np.testing.assert_array_equal(found["observation.state"], expected.observations[:-1])
+        np.testing.assert_array_equal(found["action"], expected.actions)
+        np.testing.assert_array_equal(found["reward"], expected.rewards)
+        np.testing.assert_array_equal(found["terminated"], expected.terminations)

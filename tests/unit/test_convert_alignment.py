@@ -176,9 +176,12 @@ def test_chunks_are_the_column_however_they_are_cut(rows: int, block: int) -> No
     class Stub:
         """Gives numbers, so many at a time."""
 
-        def batches(self, fields: list[str], start: int, stop: int) -> Any:
+        source = "log"
+
+        def batches(self, fields: list[str], start: int) -> Any:
             from recd.reader import Block
 
+            stop = 120
             for at in range(start, stop, block):
                 found = Block({name: np.arange(at, min(at + block, stop)) for name in fields})
                 found.start, found.t = at, np.zeros(min(at + block, stop) - at)
@@ -186,7 +189,7 @@ def test_chunks_are_the_column_however_they_are_cut(rows: int, block: int) -> No
 
     rng = np.random.default_rng(rows * 100 + block)
     wanted = np.sort(rng.integers(3, 120, 80))
-    window = Window(Stub(), ["a", "b"], 3, 120)  # type: ignore[arg-type]
+    window = Window(Stub(), ["a", "b"], 3)  # type: ignore[arg-type]
     for at in range(0, len(wanted), rows):
         some = wanted[at : at + rows]
         assert window.take("a", some).tolist() == some.tolist()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import recd
-from recd.convert import guess, mapping
+from recd.convert import guess, mapping, resolving
 from recd.convert.features import Piece
 from recd.reader import Run
 from recd_client.errors import OptionError, OutputError
@@ -187,7 +187,7 @@ def test_recordings_that_differ_are_told_apart(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "a", s={"pos": zeros(3)}), run_of(tmp_path / "b", s={"pos": zeros(4)})]
     found = guess.guess(runs[0])
     with pytest.raises(OptionError, match=r"'observation.pos' is \(3,\) float64 in .* but \(4,\) float64"):
-        mapping.same([(run, found.resolve(run)) for run in runs], "map")
+        resolving.same([(run, found.resolve(run)) for run in runs], "map")
 
 
 def test_a_map_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from recd_client.errors import OptionError
 from recd_client.options import CODECS
 
+from ...reader import VideoStream
 from .. import clips
 from ..episodes import Clip
 from ..selection import Samples, Selected
 from .base import Progress, StreamTarget
+
+#: What recd encodes with, of the codecs that have a place in MP4.
+_CODECS: Final = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 
 
 class MP4Target(StreamTarget):
@@ -32,7 +36,11 @@ class MP4Target(StreamTarget):
 
     def refuses(self, samples: Samples) -> str:
         """See :class:`StreamTarget`."""
-        return no_images(samples)
+        reason = no_images(samples)
+        if not reason and isinstance(samples, Selected) and isinstance(samples.stream, VideoStream):
+            foreign = {film.codec for film in samples.stream.films} - _CODECS
+            reason = f"MP4 holds no {', '.join(foreign)}: png has every bit" if foreign else ""
+        return reason
 
     def check(self, streams: Sequence[Samples]) -> None:
         """See :class:`StreamTarget`."""

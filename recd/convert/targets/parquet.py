@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Of values in memory; also the most that is held.
-_ROW_GROUP_BYTES: Final = 64 << 20
+_ROW_GROUP_BYTES: Final = 32 << 20
 _ROW_GROUP_ROWS: Final = 1 << 20
 #: A file with more columns takes long to open, and a picture is no table.
 _MOST_COLUMNS: Final = 10_000

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...video import ffmpeg
 from ...video.pictures import grid
 from ..clips import Pipe
-from ..selection import Samples, Selected, Span
+from ..selection import Samples, Selected
 from .base import DatasetInfo, Progress, StreamTarget
 from .mp4 import no_images
 
@@ -64,13 +64,13 @@ class PNGTarget(StreamTarget):
         with (path / "frames.csv").open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["file", "timestamp", "seq", "episode"])
-            for i, (span, image) in enumerate(_images(samples)):
+            for i, (episode, image) in enumerate(_images(samples)):
                 if pipe is None:
                     target = f"file:{str(path.absolute()).replace('%', '%%')}/%0{digits}d.png"
                     pipe = Pipe([*_raw(image), "-start_number", "0", "-f", "image2", target], path)
                 pipe.write(_bytes(image))
-                episode = "" if span.episode is None else span.episode
-                table.writerow([f"{i:0{digits}d}.png", repr(float(t[i])), int(seq[i]), episode])
+                told = "" if episode < 0 else episode
+                table.writerow([f"{i:0{digits}d}.png", repr(float(t[i])), int(seq[i]), told])
                 progress(1)
         if pipe is not None:
             pipe.finish()
@@ -91,18 +91,17 @@ class PNGTarget(StreamTarget):
         progress(len(samples))
 
 
-def _images(samples: Selected) -> Iterator[tuple[Span, NDArray[Any]]]:
-    """Every wanted picture, with the span that it lies in."""
+def _images(samples: Selected) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Every wanted picture, with its episode, -1 where there is no more than one."""
     stream: Any = samples.stream
     if samples.kind == "video":
         for span in samples.spans:
             for image in stream.frames_between(span.start, span.stop):
-                yield span, image
+                yield -1 if span.episode is None else span.episode, image
         return
     (field,) = samples.schema.fields
-    for span, block in samples.batches_by_span():
-        for image in np.asarray(block[field.name]):
-            yield span, image
+    for block in samples.batches():
+        yield from zip(samples.episodes_of(block).tolist(), np.asarray(block[field.name]), strict=True)
 
 
 def _thumb(image: NDArray[Any]) -> NDArray[Any]:

@@ -37,12 +37,12 @@ def table_schema(samples: Samples) -> Schema:
 def table_batches(samples: Samples) -> Iterator[Batch]:
     """The samples as batches of :func:`table_schema`, in constant memory."""
     schema, extra = table_schema(samples), _extra_fields(samples)
-    for span, block in samples.batches_by_span():
+    for block in samples.batches():
         columns: dict[str, Any] = {}
         if _SEQ in extra:
             columns["seq"] = block.seq
         if _EPISODE in extra:
-            columns["episode"] = np.full(block.count, span.episode, np.int64)
+            columns["episode"] = samples.episodes_of(block)
         columns |= {f.name: _column(f, block) for f in samples.schema.fields}
         seq, mono_ns = block.seq.view(np.uint64), block.mono_ns.view(np.uint64)
         yield Batch(schema, seq, block.t, block.step, mono_ns, columns)
