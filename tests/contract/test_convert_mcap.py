@@ -381,6 +381,25 @@ def test_images_that_were_recorded_as_arrays(tmp_path: Path, shape: tuple[int, .
             np.testing.assert_array_equal(got.reshape(frame.shape), frame)
 
 
+def test_a_stream_without_samples_does_not_disturb_the_others(tmp_path: Path) -> None:
+    """It has no message; what lies beside it is whole."""
+    with Recorder(dir=tmp_path / "run") as rec:
+        rec.stream("empty", NPZFile("empty.npz"), like={"q": 0.0})
+        state = rec.stream("state", NPZFile("state.npz"))
+        for i in range(3):
+            state.write({"q": float(i)}, t=float(i))
+    topics = read(convert(tmp_path / "run", tmp_path / "a.mcap", to="mcap").destination)
+    assert [m["q"] for m in topics["/state"].messages] == [0.0, 1.0, 2.0]
+    assert "/empty" not in topics
+
+
+def test_each_recording_has_a_file_of_its_own(tmp_path: Path, walk: Path, written: Written) -> None:
+    """Two sources: a directory with two files."""
+    made = convert([walk, written.directory], tmp_path / "out", to="mcap")
+    assert sorted(p.name for p in made.destination.glob("*.mcap")) == sorted(made.files)
+    assert len(made.files) == 2
+
+
 # --- trouble -----------------------------------------------------------------------------------------
 
 

@@ -290,6 +290,18 @@ def test_images_that_were_recorded_as_arrays(tmp_path: Path, shape: Any, dtype: 
     assert [bytes(v) for v in found.columns[f"{kind}:buffer"]] == [frame.tobytes() for frame in frames]
 
 
+def test_a_stream_without_samples_does_not_disturb_the_others(tmp_path: Path) -> None:
+    """It has no rows; what lies beside it is whole."""
+    with Recorder(dir=tmp_path / "run") as rec:
+        rec.stream("empty", NPZFile("empty.npz"), like={"q": 0.0})
+        state = rec.stream("state", NPZFile("state.npz"))
+        for i in range(3):
+            state.write({"q": float(i)}, t=float(i))
+    found = read(convert(tmp_path / "run", tmp_path / "a.rrd", to="rrd").destination)
+    assert [v.tolist() for v in found["/state/q"].columns["Scalars:scalars"]] == [[0.0], [1.0], [2.0]]
+    assert not found["/empty/q"].columns
+
+
 # --- trouble ------------------------------------------------------------------------------------------
 
 

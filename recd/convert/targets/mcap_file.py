@@ -166,13 +166,15 @@ class File:
         videos = samples.stream.videos
         for i, video in enumerate(videos):
             topic = self._topics.take(f"/{samples.name}" + (f"/{i}" if len(videos) > 1 else ""))
+            counted = progress if i == 0 else (lambda samples: None)
             if video.dtype == np.uint16:
-                self._deep_film(samples, video, topic, clock)
+                self._deep_film(samples, video, topic, clock, counted)
             else:
-                self._film(samples, video, topic, clock)
-        progress(len(samples))
+                self._film(samples, video, topic, clock, counted)
 
-    def _film(self, samples: Selected, video: VideoStream, topic: str, clock: Clock) -> None:
+    def _film(
+        self, samples: Selected, video: VideoStream, topic: str, clock: Clock, progress: Progress
+    ) -> None:
         pieces = mcap_video.plan(video, samples.indices)
         about = {**_about_film(video), "h264": mcap_video.told(pieces)}
         channel = self._opened(CompressedVideoChannel(topic, context=self._context, metadata=about))
@@ -181,8 +183,11 @@ class File:
             message = CompressedVideo(timestamp=_stamp(time_ns), frame_id=topic, data=data, format="h264")
             channel.log(message, log_time=time_ns)
             self._raw.check()
+            progress(1)
 
-    def _deep_film(self, samples: Selected, video: VideoStream, topic: str, clock: Clock) -> None:
+    def _deep_film(
+        self, samples: Selected, video: VideoStream, topic: str, clock: Clock, progress: Progress
+    ) -> None:
         channel = self._opened(RawImageChannel(topic, context=self._context, metadata=_about_film(video)))
         times = iter(_times_of_film(samples, video, clock))
         for span in samples.spans:
@@ -190,6 +195,7 @@ class File:
                 time_ns = next(times)
                 channel.log(images.message(frame, time_ns, topic, jpeg=False, raw=True), log_time=time_ns)
                 self._raw.check()
+                progress(1)
 
     def _opened(self, channel: Any) -> Any:
         self._channels.append(channel)

@@ -79,23 +79,24 @@ def plan(video: VideoStream, wanted: NDArray[np.int64]) -> list[Piece]:
         if keys is None:
             pieces.append(Piece(film, numbers, copied=False))
             continue
-        cuts = [*keys, film.frames]
-        for begin, end in pairwise(cuts):
-            here = numbers[(numbers >= begin) & (numbers < end)]
-            if len(here):
-                whole = bool(here[0] == begin and here[-1] - begin + 1 == len(here))
-                _add(pieces, Piece(film, here, whole))
+        runs = _runs(numbers, [*keys, film.frames])
+        pieces += [Piece(film, numbers[first:last], copied) for first, last, copied in runs]
     return pieces
 
 
-def _add(pieces: list[Piece], piece: Piece) -> None:
-    """Append it; to the one before if the two can be made in one go."""
-    last = pieces[-1] if pieces else None
-    alike = last is not None and last.film is piece.film and last.copied == piece.copied
-    if last is not None and alike and (not piece.copied or last.numbers[-1] + 1 == piece.numbers[0]):
-        pieces[-1] = Piece(piece.film, np.concatenate([last.numbers, piece.numbers]), piece.copied)
-    else:
-        pieces.append(piece)
+def _runs(numbers: NDArray[np.int64], cuts: list[int]) -> list[tuple[int, int, bool]]:
+    """Stretches of the wanted frames (from, to) that are made in one go, and whether they are copied."""
+    runs: list[tuple[int, int, bool]] = []
+    ends = np.searchsorted(numbers, cuts).tolist()
+    for begin, (first, last) in zip(cuts, pairwise(ends), strict=False):
+        if first == last:
+            continue
+        copied = bool(numbers[first] == begin and numbers[last - 1] - begin + 1 == last - first)
+        if runs and runs[-1][2] == copied and (not copied or numbers[first - 1] + 1 == begin):
+            runs[-1] = (runs[-1][0], last, copied)
+        else:
+            runs.append((first, last, copied))
+    return runs
 
 
 def told(pieces: Sequence[Piece]) -> str:

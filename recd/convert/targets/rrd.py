@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
-from recd_client.errors import OptionError
-
 from ..selection import Samples, Selected
 from .base import Progress, StreamTarget
 
@@ -49,8 +47,6 @@ class RRDTarget(StreamTarget):
         from .rrd_video import check
 
         for samples in streams:
-            if "\0" in samples.name:
-                raise OptionError(f"stream {samples.name!r} is no name of an entity", "leave it out")
             if samples.kind == "video":
                 check(samples, _MOST_FILM_BYTES)
 

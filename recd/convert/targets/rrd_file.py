@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -167,9 +168,9 @@ class File:
                 self._film(samples, video, entity)
         progress(len(samples))
 
-    def _rows(self, video: VideoStream, rows: NDArray[np.int64]) -> list[Any]:
-        seq, step = video.seq[rows], video.step[rows]
-        return self._indexes(video.t[rows], video.mono_ns[rows], video.known, seq=seq, step=step)
+    def _timelines(self, video: VideoStream, wanted: NDArray[np.int64]) -> list[Any]:
+        seq, step = video.seq[wanted], video.step[wanted]
+        return self._indexes(video.t[wanted], video.mono_ns[wanted], video.known, seq=seq, step=step)
 
     def _film(self, samples: Selected, video: VideoStream, entity: list[str]) -> None:
         for part, (rows, film) in enumerate(rrd_video.films(video, samples.indices, self._path)):
@@ -185,17 +186,21 @@ class File:
                 self._static(at, asset)
             where = [rr.new_entity_path(at)] * len(rows)
             columns = rr.VideoFrameReference.columns(timestamp=times_ns[frames], video_reference=where)
-            self._columns(entity, self._rows(video, rows), columns)
+            self._columns(entity, self._timelines(video, rows), columns)
             self._check()
 
     def _deep_film(self, samples: Selected, video: VideoStream, entity: list[str]) -> None:
         height, width = video.shape
         size = rr.components.ImageFormat(width=width, height=height, channel_datatype="U16", color_model="L")
         self._static(entity, rr.DepthImage.from_fields(format=size))
+        several = max(1, _BATCH_BYTES // (2 * height * width))
         for span in samples.spans:
-            for row, frame in enumerate(video.frames_between(span.start, span.stop), span.start):
-                columns = rr.DepthImage.columns(buffer=frame.view(np.uint8).reshape(1, -1))
-                self._columns(entity, self._rows(video, np.array([row])), columns)
+            images = video.frames_between(span.start, span.stop)
+            for first in range(span.start, span.stop, several):
+                some = [image.view(np.uint8).reshape(-1) for image in islice(images, several)]
+                rows = np.arange(first, first + len(some))
+                columns = rr.DepthImage.columns(buffer=np.array(some))
+                self._columns(entity, self._timelines(video, rows), columns)
                 self._check()
 
 
