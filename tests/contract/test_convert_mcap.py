@@ -393,6 +393,17 @@ def test_a_stream_without_samples_does_not_disturb_the_others(tmp_path: Path) ->
     assert "/empty" not in topics
 
 
+def test_a_stream_named_like_the_log_keeps_its_name(tmp_path: Path) -> None:
+    """The log steps aside."""
+    with Recorder(dir=tmp_path / "run") as rec:
+        stream = rec.stream("events", NPZFile("events.npz"))
+        stream.write({"q": 1.0}, t=0.0)
+        rec.mark("here")
+    topics = read(convert(tmp_path / "run", tmp_path / "a.mcap", to="mcap").destination)
+    assert [m["q"] for m in topics["/events"].messages] == [1.0]
+    assert [m["message"] for m in topics["/recd_events"].messages] == [b"mark here"]
+
+
 def test_each_recording_has_a_file_of_its_own(tmp_path: Path, walk: Path, written: Written) -> None:
     """Two sources: a directory with two files."""
     made = convert([walk, written.directory], tmp_path / "out", to="mcap")

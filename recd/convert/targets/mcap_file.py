@@ -18,21 +18,22 @@ from foxglove.messages import CompressedImage, CompressedVideo, Log, LogLevel, T
 from PIL import Image
 
 from recd_client.errors import OutputError
-from recd_client.schema import FIXED, STRING, Field
+from recd_client.schema import Field
 
-from ...batch import Batch, Varying
+from ...batch import Batch
 from ...foxglove import images
 from ...foxglove.as_json import Json
 from ...foxglove.as_ros2 import Ros2
 from ...foxglove.channels import Topics
 from ...foxglove.columns import Encoding
-from ...reader import Block, Lists, VideoStream
+from ...reader import Block, VideoStream
 from ...ui.pictures import to_jpeg
 from ..selection import Samples, Selected
 from . import mcap_video
 from .base import Progress
 from .mcap_clock import Clock
-from .viewing import happenings, is_picture, plain
+from .tables import column_of
+from .viewing import events_name, happenings, is_picture, plain
 
 if TYPE_CHECKING:
     from ...reader import Run
@@ -107,7 +108,9 @@ class File:
         told = [(clock.time_ns(event), event) for event in happenings(streams)]
         if not told:
             return
-        channel = self._opened(LogChannel(self._topics.take("/events"), context=self._context))
+        channel = self._opened(
+            LogChannel(self._topics.take(f"/{events_name(streams)}"), context=self._context)
+        )
         for time_ns, event in sorted(told, key=lambda each: each[0]):
             level = LogLevel.Warning if event.is_loss else LogLevel.Info
             entry = Log(timestamp=_stamp(time_ns), level=level, message=event.text, name=event.stream)
@@ -250,22 +253,10 @@ class _Output(io.RawIOBase):
 def _batch(samples: Selected, fields: list[Field], block: Block) -> Batch:
     """The samples as the encoders take them; where nobody knows their numbers, they are counted."""
     seq = block.seq if samples.has_seq else block.start + np.arange(block.count)
-    columns: dict[str, Any] = {f.name: _column(f, block) for f in fields}
+    columns: dict[str, Any] = {f.name: column_of(f, block) for f in fields}
     return Batch(
         samples.schema, seq.view(np.uint64), block.t, block.step, block.mono_ns.view(np.uint64), columns
     )
-
-
-def _column(field: Field, block: Block) -> Any:
-    values = block[field.name]
-    if field.kind == FIXED:
-        return values
-    if isinstance(values, Lists):
-        return Varying(values.values, np.diff(values.offsets))
-    assert field.kind == STRING
-    raw = [text.encode("utf-8", "replace") for text in values]
-    lengths = np.fromiter(map(len, raw), np.int64, len(raw))
-    return Varying(np.frombuffer(b"".join(raw), np.uint8), lengths)
 
 
 def _is_compressed(field: Field, compress: str) -> bool:

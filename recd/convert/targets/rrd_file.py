@@ -24,7 +24,7 @@ from ...reader import Lists, VideoStream
 from ..selection import Samples, Selected
 from . import rrd_video
 from .base import Progress
-from .viewing import happenings, is_picture, labels_of, nanoseconds, plain
+from .viewing import events_name, happenings, is_picture, labels_of, nanoseconds, plain
 
 if TYPE_CHECKING:
     from ...reader import Run
@@ -132,7 +132,7 @@ class File:
             levels = ["WARN" if e.is_loss else "INFO" for e in found]
             columns = rr.TextLog.columns(text=[e.text for e in found], level=levels)
             known = frozenset({"wall"}) if has_wall else frozenset()
-            self._columns(["events"], self._indexes(t, mono_ns, known), columns)
+            self._columns([events_name(streams)], self._indexes(t, mono_ns, known), columns)
 
     def samples(self, samples: Selected, progress: Progress) -> None:
         """A stream of arrays: an entity for each field."""

@@ -62,6 +62,11 @@ class Happening(NamedTuple):
     episode: int = 0
 
 
+def events_name(streams: Sequence[Samples]) -> str:
+    """What the log of :func:`happenings` is called beside these streams."""
+    return "recd_events" if any(s.name == "events" for s in streams) else "events"
+
+
 def happenings(streams: Sequence[Samples]) -> list[Happening]:
     """What happened among the samples that are written."""
     selected = [s for s in streams if isinstance(s, Selected)]
