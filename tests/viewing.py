@@ -190,6 +190,7 @@ _FIELDS = {
     "foxglove.RawImage": {
         1: "timestamp", 2: "width", 3: "height", 4: "encoding", 5: "step", 6: "data", 7: "frame_id",
     },
+    "foxglove.CompressedVideo": {1: "timestamp", 2: "frame_id", 3: "data", 4: "format"},
     "foxglove.Log": {1: "timestamp", 2: "level", 3: "message", 4: "name", 5: "file", 6: "line"},
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recd_client.schema import FIXED, STRING, Field
 
 from ..batch import Batch
-from .columns import HEAD, Column, columns, numbers_of, split, type_name, varying_of
+from .columns import HEAD, MAX_ELEMENTS, Column, columns, numbers_of, split, type_name, varying_of
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -27,12 +27,15 @@ class Json:
     fields : list of Field
     stream : str
         Its name.
+    limit : int, optional
+        Elements that are sent of a value that varies in size, at most; None: all of them.
     """
 
     message = "json"
     schema_encoding = "jsonschema"
 
-    def __init__(self, fields: list[Field], stream: str) -> None:
+    def __init__(self, fields: list[Field], stream: str, limit: int | None = MAX_ELEMENTS) -> None:
+        self._limit = limit
         named = columns(fields, plain=False)
         self._fixed, self._varying = split(named)
         head = {"t": "number", "seq": "integer", "step": "integer"}
@@ -44,11 +47,12 @@ class Json:
     def encode(self, batch: Batch, rows: NDArray[np.intp]) -> list[bytes]:
         """The chosen samples, one message each."""
         values = [(c.name, _flat(numbers_of(batch, c, rows), bool(c.field.shape))) for c in self._fixed]
+        varied = [(c.name, varying_of(batch, c, rows, self._limit)) for c in self._varying]
         told = []
         for i, row in enumerate(rows.tolist()):
             head = {"t": batch.t[row], "seq": batch.seq[row], "step": batch.step[row]}
             fixed = {name: column[i] for name, column in values}
-            varying = {c.name: varying_of(batch, c, row) for c in self._varying}
+            varying = {name: column[i] for name, column in varied}
             told.append(orjson.dumps({**head, **fixed, **varying}, option=_OPTIONS))
         return told
 

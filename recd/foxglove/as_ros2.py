@@ -12,6 +12,7 @@ needed, on either side. NaN and infinity travel as they are. Fields of fixed siz
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from recd_client.schema import STRING, Field
 
 from ..batch import Batch
-from .columns import HEAD, Column, columns, numbers_of, split, type_name, varying_of
+from .columns import HEAD, MAX_ELEMENTS, Column, columns, numbers_of, split, type_name, varying_of
 
 _ENCAPSULATION: Final = b"\x00\x01\x00\x00"
 _TYPES: Final = {"t": "float64", "seq": "uint64", "step": "int64"}
@@ -34,12 +35,15 @@ class Ros2:
     fields : list of Field
     stream : str
         Its name.
+    limit : int, optional
+        Elements that are sent of a value that varies in size, at most; None: all of them.
     """
 
     message = "cdr"
     schema_encoding = "ros2msg"
 
-    def __init__(self, fields: list[Field], stream: str) -> None:
+    def __init__(self, fields: list[Field], stream: str, limit: int | None = MAX_ELEMENTS) -> None:
+        self._limit = limit
         self._fixed, self._varying = split(columns(fields, plain=True))
         lines = [f"{_TYPES[name]} {name}  # {about}" for name, about in HEAD.items()]
         lines += [f"{_type_of(c)} {c.name}  # {_comment(c)}" for c in (*self._fixed, *self._varying)]
@@ -55,26 +59,27 @@ class Ros2:
             table[name] = getattr(batch, name)[rows]
         for i, column in enumerate(self._fixed):
             table[f"f{i}"] = numbers_of(batch, column, rows)
+        size, packed = table.itemsize, table.tobytes()
+        fixed = [packed[at : at + size] for at in range(0, len(packed), size)]
         if not self._varying:
-            return [table[i : i + 1].tobytes() for i in range(len(rows))]
-        return [
-            self._with_varying(table[i : i + 1].tobytes(), batch, row) for i, row in enumerate(rows.tolist())
-        ]
+            return fixed
+        values = zip(*(varying_of(batch, c, rows, self._limit) for c in self._varying), strict=True)
+        return [_with_varying(*each) for each in zip(fixed, values, strict=True)]
 
-    def _with_varying(self, fixed: bytes, batch: Batch, row: int) -> bytes:
-        out = bytearray(fixed)
-        for column in self._varying:
-            value = varying_of(batch, column, row)
-            _align(out, 4)
-            if isinstance(value, str):
-                text = value.encode() + b"\0"
-                out += struct.pack("<I", len(text)) + text
-            else:
-                out += struct.pack("<I", value.size)
-                if value.size:
-                    _align(out, value.itemsize)
-                    out += value.tobytes()
-        return bytes(out)
+
+def _with_varying(fixed: bytes, values: Iterable[NDArray[np.generic] | str]) -> bytes:
+    out = bytearray(fixed)
+    for value in values:
+        _align(out, 4)
+        if isinstance(value, str):
+            text = value.encode() + b"\0"
+            out += struct.pack("<I", len(text)) + text
+        else:
+            out += struct.pack("<I", value.size)
+            if value.size:
+                _align(out, value.itemsize)
+                out += value.tobytes()
+    return bytes(out)
 
 
 def _align(out: bytearray, size: int) -> None:

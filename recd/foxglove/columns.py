@@ -109,15 +109,18 @@ def numbers_of(batch: Batch, column: Column, rows: NDArray[np.intp]) -> NDArray[
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
-def varying_of(batch: Batch, column: Column, row: int) -> NDArray[np.generic] | str:
-    """One value of a field that varies in size: text, or its first elements in one row."""
+def varying_of(
+    batch: Batch, column: Column, rows: NDArray[np.intp], limit: int | None
+) -> list[NDArray[np.generic]] | list[str]:
+    """A field's values that vary in size: text, or elements in one row, at most ``limit`` of each value."""
     whole = batch.varying(column.field.name)
     ends = np.cumsum(whole.lengths)
-    value = whole.values[ends[row] - whole.lengths[row] : ends[row]]
+    spans = zip((ends - whole.lengths)[rows].tolist(), ends[rows].tolist(), strict=True)
+    values = whole.values
     if column.field.kind == STRING:
-        return bytes(value).decode("utf-8", "replace")
-    flat = value.reshape(-1)[:MAX_ELEMENTS]
-    return flat.astype(np.float32) if flat.dtype == np.float16 else flat
+        return [bytes(values[a:b]).decode("utf-8", "replace") for a, b in spans]
+    values = values.astype(np.float32) if values.dtype == np.float16 else values
+    return [values[a:b].reshape(-1)[:limit] for a, b in spans]
 
 
 def split(wanted: Iterable[Column]) -> tuple[list[Column], list[Column]]:

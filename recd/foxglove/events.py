@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from typing import Any, Final
 
 from foxglove.messages import Log, LogLevel, Timestamp
 
-from ..batch import DISCARD, RESET, Event
+from ..batch import Event
 from .channels import Output
 from .options import Options
+from .texts import fields_text, text_of
 
 _KNOWN: Final = 1000
 #: States of a session in which nothing needs to be told.
@@ -51,8 +51,7 @@ class Events:
         key = (event.mono_ns, label)
         if key not in self._told:
             self._told.append(key)
-            name = {RESET: "reset", DISCARD: "discard"}.get(label, f"mark {label}")
-            text = f"{name}{_fields(event.data.get('fields'))}"
+            text = text_of(label, event.data.get("fields"))
             self._send(LogLevel.Info, text, self._run, event.t, event.mono_ns)
 
     def status(self, session: dict[str, Any]) -> None:
@@ -79,7 +78,7 @@ class Events:
         self._outside = int(mark["n"])
         alert = mark.get("source") == "alert"
         name = "/".join(filter(None, (self._run, mark.get("stream"))))
-        text = f"{'alert' if alert else 'mark'} {mark['label']}{_fields(mark.get('fields'))}"
+        text = f"{'alert' if alert else 'mark'} {mark['label']}{fields_text(mark.get('fields'))}"
         level = LogLevel.Warning if alert else LogLevel.Info
         self._send(level, text, name, mark.get("t"), int(mark["mono_ns"]))
 
@@ -91,7 +90,3 @@ class Events:
         time_ns = self._options.time_ns(self.t if t is None else t, mono_ns, self._offset_ns)
         stamp = Timestamp(time_ns // 1_000_000_000, time_ns % 1_000_000_000)
         self.output.send(Log(timestamp=stamp, level=level, message=text, name=name), time_ns)
-
-
-def _fields(fields: dict[str, Any] | None) -> str:
-    return "".join(f" {name}={json.dumps(value)}" for name, value in (fields or {}).items())

@@ -18,6 +18,7 @@ import numpy as np
 from recd.convert import convert
 from recd_client import HDF5File, Recorder, VideoFile
 
+from . import convert_viewers
 from .daemon import Bench
 from .results import Bar, Table
 from .timing import in_turns
@@ -76,6 +77,7 @@ def measure(bench: Bench) -> Iterator[Table]:
     yield _states(bench)
     yield _films(bench)
     yield _memory(bench)
+    yield from convert_viewers.measure(bench)
 
 
 def _states(bench: Bench) -> Table:

@@ -25,6 +25,8 @@ NO_TEST = "<!-- no-test"
 OPTIONAL = ("gymnasium", "mujoco")
 #: In front of one that is a module: the others of its document can import it.
 _MODULE = re.compile(r"`(\w+\.py)`:")
+#: In front of one that needs more than it imports.
+_NEEDS = re.compile(r"<!-- needs: (.*) -->")
 _BLOCK = re.compile(r"^([^\n]*)\n+```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -42,6 +44,8 @@ def blocks() -> Iterator[Any]:
             if not found[1].startswith(NO_TEST):
                 line = text.count("\n", 0, found.start(2) - 1) + 1
                 needs = [name for name in OPTIONAL if re.search(rf"^import {name}$", found[2], re.MULTILINE)]
+                if told := _NEEDS.fullmatch(found[1]):
+                    needs += told[1].split(", ")
                 marks = [pytest.mark.requires(*needs)] if needs else []
                 where = f"{path.relative_to(ROOT)}:{line}"
                 yield pytest.param(found[2], modules, id=where, marks=marks)

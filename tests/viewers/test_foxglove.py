@@ -322,6 +322,7 @@ def test_what_nobody_subscribed_to_is_neither_read_nor_sent(tmp_path: Path) -> N
             a.write(0.0)
             b.write(0.0)
             await eye.see("/walk/a")
+            await eye.until(lambda: "/walk/b" in eye.channels)
             for i in range(1, 10):
                 a.write(float(i))
                 b.write(float(i))
