@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .player import play as play
     from .reader import Run as Run
     from .reader import open as open
 
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from . import reader
 
         return getattr(reader, name)
+    if name == "play":
+        from .player import play
+
+        return play
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from recd_client.errors import NoSuchSessionError, RecdError
 
-from . import index
+from . import index, marks
 from .nursery import Nursery
 from .registry import MAIN_GROUP, Registry, Session
 
@@ -133,4 +133,5 @@ def _away_status(entry: dict[str, Any]) -> dict[str, Any]:
         "client": {"pid": 0, "alive": False},
         "started_unix_s": float(entry.get("started_unix_s") or 0.0),
         "streams": [],
+        **marks.NO_STATUS,
     }

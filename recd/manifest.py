@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, dropping, index, journal, strict_json
+from . import __version__, dropping, index, journal, marks, strict_json
 from .guests import consent
 from .session import SessionStore, read_json, write_text
 
@@ -189,11 +189,11 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
     spec = store.spec
     streams: dict[str, Any] = {}
     finished = True
-    marks: dict[str, list[dict[str, Any]]] = {}
+    own_marks: dict[str, list[dict[str, Any]]] = {}
     for stream in store.streams():
         result = store.result(stream["stream"]) or {}
         finished &= bool(result.pop("finished", False))
-        marks[stream["stream"]] = result.pop("marks", [])
+        own_marks[stream["stream"]] = result.pop("marks", [])
         for file in (*result.get("files", []), *result.get("sinks", [])):
             file["path"] = _relative(file["path"], store.directory)
         streams[stream["stream"]] = {"hz": stream["hz"], **result}
@@ -207,6 +207,7 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
         "name": spec["name"],
         "state": state,
         "complete": complete,
+        "stopped": store.stopped,
         "host": {
             "hostname": socket.gethostname(),
             "user": _user(),
@@ -224,7 +225,11 @@ def end_session(store: SessionStore, *, client_gone: bool) -> tuple[dict[str, An
             "end_wall_ns": time.time_ns(),
             "end_mono_ns": time.monotonic_ns(),
         },
-        "marks": journal.merged_marks(marks),
+        "marks": sorted(
+            [*journal.merged_marks(own_marks), *marks.for_manifest(store.path)],
+            key=lambda m: int(m["mono_ns"]),
+        ),
+        "marks_refused": marks.read_refused(store.path),
         "streams": streams,
     }
     with _alone_in(store.directory):  # of two recordings that end at once only one is the first

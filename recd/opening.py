@@ -68,6 +68,10 @@ class Opening:
         for field, allowed in (("durability", _DURABILITY), ("overwrite", _OVERWRITE)):
             if request.get(field) not in allowed:
                 raise OptionError(f"{field}={request.get(field)!r}: expected one of {allowed}", "correct it")
+        if request.get("alerts"):
+            from .alerts import admission  # most recordings have none
+
+            admission.check(request["alerts"], session_allows=request.get("allow_code") is True)
         if connection.pid <= 0:
             raise WorkerError(
                 "the daemon cannot see your process (another PID namespace?)", "run both in one"
@@ -77,7 +81,7 @@ class Opening:
         ticks = process.start_ticks(connection.pid)
         spec = {
             **{k: request.get(k) for k in ("dt", "metadata", "durability", "overwrite", "spool_limit_bytes",
-                                           "allow_code", "code", "clocks", "cwd")},
+                                           "allow_code", "code", "clocks", "cwd", "alerts")},
             "session": session_id,
             "name": name,
             "client_pid": connection.pid,

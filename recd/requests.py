@@ -17,6 +17,7 @@ from recd_client import shm
 from recd_client.errors import (
     NoSuchSessionError,
     OptionError,
+    OutputError,
     OutputExistsError,
     ProtocolError,
     RecdError,
@@ -25,7 +26,7 @@ from recd_client.errors import (
 from recd_client.options import SinkOptions
 from recd_client.schema import Schema
 
-from . import fit, places
+from . import fit, marks, places
 from .registry import over
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 
 #: Less than a client waits for its answer.
 _TRIAL_S: Final = 25.0
+#: Characters of the name of who stopped a session.
+_MAX_NAME: Final = 100
 #: How long a turn of the loop syncs for a flush, and at least one stream.
 _SYNC_SLICE_S: Final = 0.02
+_KEY_CHARACTERS: Final = 64
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class Requests:
                 "close_stream": self._close_stream,
                 "close": self._close,
                 "stop_session": self._stop_session,
+                "mark": self._mark,
                 "status": self._status,
                 "stop": self._ask_stop,
             }.get(str(request.get("op")))
@@ -213,15 +218,30 @@ class Requests:
         self._pending.append(Pending(request, lambda: None))
 
     def _stop_session(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._worker.stop_recording()
+        self._worker.stop_recording(str(request.get("by") or "recd stop")[:_MAX_NAME])
         return {}
+
+    def _mark(self, request: dict[str, Any]) -> dict[str, Any]:
+        kept, store = self._worker.marks, self._worker.store
+        if kept is None or self._worker.told:
+            raise over(store.session)
+        mark = marks.checked(request, [s["stream"] for s in store.streams()])
+        try:
+            return {"mark": kept.add(mark, str(request.get("key"))[:_KEY_CHARACTERS])}
+        except OSError as e:
+            raise OutputError(
+                f"mark {mark['label']!r} cannot be stored: {e.strerror or e}: {store.path}",
+                "see: recd status",
+            ) from None
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         streams = [*self._worker.spoilt.values()]
         for track in self._worker.tracks.values():
             self._worker.caution.hold(track.name)
             streams.append(track.status())
-        return {"streams": streams, "progress": self._worker.progress}
+        told = {} if self._worker.marks is None else self._worker.marks.status()
+        told["alerts"] = [] if self._worker.alerts is None else self._worker.alerts.status()
+        return {"streams": streams, "progress": self._worker.progress, **told}
 
     def answer_pending(self) -> None:
         """Answer what waits, where its condition holds or its deadline has come."""

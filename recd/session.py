@@ -4,6 +4,7 @@
 
     <directory>/.recd/<session>/session.json           who records what, how
                                 closing                the client has closed its recorder
+                                stopped.json           somebody else has ended the session, and when
                                 <group>.lock           held by the one worker of that group
                                 <stream>/stream.json   schema, sinks, ring, final names
                                          log/          the stream's log
@@ -184,12 +185,22 @@ class SessionStore:
 
     @property
     def closing(self) -> bool:
-        """Whether the client has closed its recorder, and may live on."""
-        return (self.path / "closing").exists()
+        """Whether no stream begins any more: the client, which may live on, has closed its recorder, or was stopped."""
+        return (self.path / "closing").exists() or self.stopped is not None
 
     def put_closing(self) -> None:
         """Write down that it has: whoever goes on with this session waits for no more streams."""
         (self.path / "closing").touch()
+
+    @property
+    def stopped(self) -> dict[str, Any] | None:
+        """Who ended the session from outside (``by``) and when (``wall_ns``); None if nobody did."""
+        return read_json(self.path / "stopped.json")
+
+    def put_stopped(self, by: str) -> None:
+        """Write down, for all workers of the session and their successors, that it is to end; the first one stays."""
+        if self.stopped is None:
+            write_json(self.path / "stopped.json", {"by": by, "wall_ns": time.time_ns()})
 
     def lock(self, group: str) -> GroupLock:
         """Take a group's lock."""

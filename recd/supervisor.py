@@ -27,7 +27,7 @@ from recd_client.errors import (
     from_wire,
 )
 
-from . import __version__, index
+from . import __version__, index, marks
 from .adoption import Adoption
 from .guests import consent
 from .limits import Limits
@@ -43,6 +43,8 @@ STOP_DEADLINE_S: Final = 10.0
 STOP_GRACE_S: Final = 15.0
 _MAX_POLL_S: Final = 5.0
 _STATUS_TIMEOUT_S: Final = 2.0
+#: What the marks of all sessions may take of the answer to ``status``, the newest of each.
+_MARKS_BYTES: Final = 1 << 20
 _STOP_SESSION_TIMEOUT_S: Final = 5.0
 #: An attach waits no longer than this for the worker of a new video.
 _WORKER_UP_S: Final = 1.0
@@ -127,6 +129,7 @@ class Supervisor:
             "close_stream": self._close_stream,
             "close": self._close,
             "stop_session": self._stop_session,
+            "mark": self._mark,
             "status": self._status,
             "stop": self._stop,
         }
@@ -227,15 +230,30 @@ class Supervisor:
         """Somebody who is not its client ends a session: what was written is kept, its files are finished."""
         session = self.registry.find(request["session"])
         groups = [g for g in session.groups.values() if not g.ended]
-        for reply in await _of_those_left(g.ask("stop_session", _STOP_SESSION_TIMEOUT_S) for g in groups):
-            _unpack(reply)
-        session.closing = True
+        main = [g for g in groups if g.name == MAIN_GROUP]
+        # The main worker writes it down: should this process die now, the others find it there.
+        for those in (main, [g for g in groups if g not in main]):
+            questions = (g.ask("stop_session", _STOP_SESSION_TIMEOUT_S, by=request.get("by")) for g in those)
+            for reply in await _of_those_left(questions):
+                _unpack(reply)
+            session.closing = True
         log.info("session %s: stopped from outside", session.session)
         return {"session": session.session, "name": session.name, "directory": str(session.directory)}
 
+    async def _mark(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        """Somebody who is not its client puts an event on a session's timeline."""
+        # With a key: the successor of a worker that dies meanwhile is asked the same, and must not set it twice.
+        asked = {"key": os.urandom(8).hex(), **_fields(request)}
+        return _unpack(await self._find(request).group(MAIN_GROUP).ask("mark", **asked))
+
     async def _status(self, connection: Connection, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = request.get("session")
         sessions = await asyncio.gather(
-            *(self._session_status(s) for s in list(self.registry.sessions.values()))
+            *(
+                self._session_status(s)
+                for s in list(self.registry.sessions.values())
+                if wanted in (None, s.session)
+            )
         )
         return {
             "daemon": {
@@ -247,7 +265,10 @@ class Supervisor:
                 "limits": asdict(self.limits),
                 "allow_code": consent.given(),
             },
-            "sessions": [*sessions, *self.adoption.status()],
+            "sessions": [
+                {**s, "marks": marks.that_fit(s["marks"], _MARKS_BYTES // len(sessions))} for s in sessions
+            ]
+            + self.adoption.status(),
         }
 
     async def _session_status(self, session: Session) -> dict[str, Any]:
@@ -256,11 +277,15 @@ class Supervisor:
         if session.closing:
             state = "finishing"
         streams: list[dict[str, Any]] = []
+        told_marks = marks.NO_STATUS
         for group in list(session.groups.values()):
             if group.ended:
                 continue
             try:
-                streams += (await group.ask("status", _STATUS_TIMEOUT_S))["streams"]
+                told = await group.ask("status", _STATUS_TIMEOUT_S)
+                streams += told["streams"]
+                if group.name == MAIN_GROUP:
+                    told_marks = {key: told[key] for key in marks.NO_STATUS}
             except ClosedError:  # meanwhile
                 continue
             except (WorkerError, KeyError) as e:
@@ -277,6 +302,7 @@ class Supervisor:
             "client": {"pid": session.client_pid, "alive": alive},
             "started_unix_s": session.started_unix_s,
             "streams": streams,
+            **told_marks,
         }
 
     # --- the end -----------------------------------------------------------------------------------

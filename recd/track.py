@@ -28,6 +28,7 @@ from .log import LogReader
 from .log_writer import LogWriter
 from .room import Room, Store
 from .runner import FrameRunner, Runner
+from .session import read_json, write_json
 from .stalls import Stalls
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class Track:
         self._word = ""
         self._obey_by_ns: int | None = None
         #: Where the ring was cut off because its producer did not end the stream, and its counters then.
-        self._cut: tuple[int, dict[str, Any]] | None = None
+        #: (None: it wrote too fast for them to be read, or they are not known any more.)
+        self._cut: tuple[int, dict[str, Any] | None] | None = None
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -416,16 +418,35 @@ class Track:
             told = ring.word("stop_at")
             before = ring.word("stop_asked") == layout.STOP_CUT and told % layout.ALIGN_BYTES == 0
             if before and self.end <= told <= head:  # cut off by a worker before
-                self._cut = told, self.counters()
+                self._cut = told, self._counters_at(told)
             elif (late_ns := self.now_ns() - (self._obey_by_ns or 0)) >= 0:
-                counters = self.counters()
-                if ring.word("head") != head and late_ns < _OBEY_NS:  # it is just writing: it will see
-                    return head
-                self._cut = head, counters
-                ring.set_word("stop_at", head)
-                ring.set_word("stop_asked", layout.STOP_CUT)
-                log.info("stream %s: its producer is silent; cut off at position %d", self.name, head)
+                attempted = ring.word("next_seq")
+                counters: dict[str, Any] | None = self.counters()
+                # It is just writing: it will see, unless it never looks.
+                if (ring.word("head"), ring.word("next_seq")) != (head, attempted):
+                    if late_ns < _OBEY_NS:
+                        return head
+                    counters = None
+                self._cut_off(ring, head, counters)
         return head if self._cut is None else min(head, self._cut[0])
+
+    def _cut_off(self, ring: RingConsumer, head: int, counters: dict[str, Any] | None) -> None:
+        """What is published from here on is recorded nowhere; a successor finds that, and the counters, too."""
+        with contextlib.suppress(OSError):  # the disk is full: the log tells nearly as much
+            write_json(self.directory / "cut.json", {"position": head, "counters": counters})
+        ring.set_word("stop_at", head)
+        ring.set_word("stop_asked", layout.STOP_CUT)
+        self._cut = head, counters
+        log.info("stream %s: its producer is silent; cut off at position %d", self.name, head)
+
+    def _counters_at(self, position: int) -> dict[str, Any] | None:
+        """The producer's counters when a worker before this one cut the ring off there."""
+        with contextlib.suppress(ValueError):
+            kept = read_json(self.directory / "cut.json") or {}
+            if kept.get("position") == position:
+                counters: dict[str, Any] | None = kept.get("counters")
+                return counters
+        return None
 
     @property
     def drained(self) -> bool:
@@ -456,9 +477,10 @@ class Track:
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
         tally = self.journal.tally
-        if self._cut is not None:  # what the producer counts from there on is its own affair
-            return {**self._cut[1], "lost": {**self._cut[1]["lost"]}}
-        if self.ring is None:
+        at_cut = self._cut[1] if self._cut is not None else None
+        if at_cut is not None:  # what the producer counts from there on is its own affair
+            return {**at_cut, "lost": {**at_cut["lost"]}}
+        if self.ring is None or self._cut is not None:
             return {
                 "attempted": tally.next_seq,
                 "lost": lost(self.journal.events()),

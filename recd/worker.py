@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from recd_client import process, shm
 from recd_client.errors import OutputError, RecdError, to_wire
@@ -28,12 +28,16 @@ from .finisher import Finisher
 from .guests import consent
 from .link import Link, NoLink
 from .loading import Loader
+from .marks import Marks
 from .pace import Pace
 from .registry import EXIT_LATER, EXIT_LOCKED, MAIN_GROUP
 from .requests import Requests
 from .session import GroupLock, SessionStore, doorbell_name
 from .stalls import tell_rings
 from .track import Track
+
+if TYPE_CHECKING:
+    from .alerts.keeper import Keeper
 
 _SLEEP_S: Final = 0.05
 _FAREWELL_S: Final = 2.0
@@ -75,9 +79,12 @@ class Worker:
         self.lock = lock
         self.tracks: dict[str, Track] = {}
         self.closing = store.closing
+        self._stopped = store.stopped is not None
         self.stopping = False
         self.ended = False
         self.requests = Requests(self)
+        #: Those from outside; the main worker keeps them.
+        self.marks = Marks(store.path) if group == MAIN_GROUP else None
         spec = store.spec
         self.tag = shm.runtime_tag(runtime)
         self.doorbell = shm.Doorbell(doorbell_name(self.tag, store.session, group), create=True)
@@ -88,6 +95,12 @@ class Worker:
         self._client = process.Watch(int(spec["client_pid"]), int(spec["client_ticks"]))
         #: Also when the machine has restarted since: then another process may have its pid and start time.
         self.client_gone = spec["boot_id"] != process.boot_id().hex()
+        #: Only while there is a daemon, and a simulation: not where somebody else's recording is finished.
+        self.alerts: Keeper | None = None
+        if group == MAIN_GROUP and store.spec.get("alerts") and isinstance(link, Link):
+            from .alerts.keeper import Keeper
+
+            self.alerts = Keeper(store, runtime / "recd.sock")
         self._outcome: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._finished_progress = 0
         self._looked_ns = self._deleted_due_ns = 0
@@ -173,6 +186,10 @@ class Worker:
             self._deleted_due_ns = now + _DELETED_EVERY_NS
             if any(track.deleted for track in self.tracks.values()):
                 self._leave_deleted()
+            if (
+                not self._stopped and self.store.stopped is not None
+            ):  # the supervisor died before it told this worker
+                self._end_streams()
         if not self.tracks and (self.group != MAIN_GROUP or self.closing or self.client_gone):
             try:
                 self._end()
@@ -194,13 +211,22 @@ class Worker:
         logging.shutdown()
         os._exit(EXIT_LATER)
 
-    def stop_recording(self) -> None:
+    def stop_recording(self, by: str) -> None:
         """Somebody outside wants the session to end: its streams do, and no more are attached."""
-        self.closing = True
-        with suppress(OSError):  # the disk is full: the rings and the supervisor know
-            self.store.put_closing()
+        if self.group == MAIN_GROUP:  # the one who writes the session's files
+            with suppress(OSError):  # the disk is full: the rings and the supervisor know
+                self.store.put_stopped(by)
+        self._end_streams()
+
+    def _end_streams(self) -> None:
+        self.closing = self._stopped = True
         for track in self.tracks.values():
             track.ask_to_stop()
+
+    @property
+    def told(self) -> bool:
+        """Whether the manifest is written: nothing can be added to the session any more."""
+        return self._outcome is not None
 
     # --- streams -----------------------------------------------------------------------------------
     def load(self, spec: dict[str, Any]) -> None:
@@ -212,6 +238,8 @@ class Worker:
         self.tracks[name] = track
         if change := self.store.rename_of(name):
             self.rename(name, change)
+        if self._stopped:
+            track.ask_to_stop()
 
     def _finish_tracks(self) -> bool:
         """Write down the outcome of every track that is done, and let go of it."""
@@ -219,6 +247,8 @@ class Worker:
         for name, track in list(self.tracks.items()):
             self.caution.hold(name)
             if track.resting or not track.finish():
+                continue
+            if self.alerts is not None and self.alerts.waits_for(name):
                 continue
             try:
                 result = manifest.stream_result(track)
@@ -248,6 +278,8 @@ class Worker:
                 return
             # Again, for a worker that died before it could; also of an attach that it did not come to the end of.
             shm.unlink_session(self.tag, self.store.session)
+            if self.alerts is not None and not self.alerts.finished():
+                return
             if self._outcome is None:  # else the index could not be written
                 gone = self.client_gone and not self.closing
                 self._outcome = manifest.end_session(self.store, client_gone=gone)
@@ -281,6 +313,8 @@ class Worker:
         for track in self.tracks.values():
             track.sync_all()
             track.save()
+        if self.alerts is not None:
+            self.alerts.stop()
         self.finisher.stop(5.0)
         self._painter.stop(5.0)
         why = "its process still runs" if not finishing else "its files were not finished in time"

@@ -2,8 +2,8 @@
 
 ::
 
-    python scripts/bench.py                          all of it, a quarter of an hour
-    python scripts/bench.py --quick                  two minutes
+    python scripts/bench.py                          all of it, some twenty minutes
+    python scripts/bench.py --quick                  three minutes
     python scripts/bench.py calls drain              some of it
     python scripts/bench.py --json bench.json        the numbers for a program, too
     python scripts/bench.py --plots docs/images      pictures of them
@@ -32,7 +32,7 @@ from benchmarks.results import Table, machine
 #: Modules of ``benchmarks`` with a ``measure(bench)``, each imported when it is wanted: hosts import this file, too.
 GROUPS: Final = (
     "calls", "frames", "curve", "files", "drain", "latency", "memory", "loop", "scale", "syscalls", "safety",
-    "recovery", "genesis", "convert",
+    "recovery", "play", "genesis", "live", "convert",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the daemon is to be stopped
     parser = argparse.ArgumentParser(description="Measure what recording costs, beside other ways.")
     parser.add_argument("groups", nargs="*", help=f"of {', '.join(GROUPS)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="two minutes rather than a quarter of an hour")
+    parser.add_argument("--quick", action="store_true", help="three minutes rather than twenty")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers as JSON")
     parser.add_argument("--dir", type=Path, help="where to record, some GB (default: a temporary one)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw them, as DIR/bench-*.png")

@@ -12,6 +12,8 @@ Usage: executioner.py. It has everything imported, so a worker costs millisecond
     The system call at which it is killed, counted from 1; 0: none.
 ``step``
     Or ``[label, "before" | "after", n]``: it kills itself at the n-th time of a step in :data:`STEPS`.
+``asked``
+    A file: while it is there somebody asks for the session to be stopped, and removes it once that is answered.
 ``full``
     Or ``[label, n]``: the disk is full for the first n times of a step.
 ``stderr``
@@ -26,12 +28,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import kill_points
-from recd import frames, worker
+from recd import frames, link, worker
 from recd.fit import settings_of
 from recd.registry import MAIN_GROUP
 from recd.session import SessionStore
@@ -79,6 +81,16 @@ VIDEO_STEPS: Final = {
 }
 
 
+#: Those of a stop from outside; the last one only where the simulation does not end its stream by itself.
+STOP_STEPS: Final = {
+    "stop noted": ("recd.session:SessionStore.put_stopped",),
+    "stop asked": ("recd.track:Track.ask_to_stop",),
+    "stop answered": ("recd.requests:Requests._stop_session",),
+    "cut noted": ("recd.track:write_json",),
+    "cut off": ("recd.track:Track._cut_off",),
+}
+
+
 def _place(dotted: str) -> tuple[Any, str]:
     """Owner and name of what is to be replaced."""
     module, _, path = dotted.partition(":")
@@ -90,7 +102,7 @@ def _place(dotted: str) -> tuple[Any, str]:
 
 
 def _replace_step(label: str, replacement: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    for dotted in {**STEPS, **VIDEO_STEPS}[label]:
+    for dotted in {**STEPS, **VIDEO_STEPS, **STOP_STEPS}[label]:
         owner, name = _place(dotted)
         setattr(owner, name, replacement(getattr(owner, name)))
 
@@ -133,6 +145,17 @@ def _die_at(label: str, when: str, nth: int) -> None:
     _replace_step(label, dying)
 
 
+def _ask_to_stop(asked: Path) -> None:
+    """Have the worker asked to stop its session, as long as the file is there."""
+
+    def requests(self: link.NoLink) -> Iterator[dict[str, Any]]:
+        if asked.exists():
+            yield {"id": 0, "op": "stop_session", "by": "recd stop"}
+            asked.unlink(missing_ok=True)
+
+    link.NoLink.requests = requests  # type: ignore[method-assign]
+
+
 def _work(request: dict[str, Any]) -> None:
     """Be the worker; one that never ends is ended, and its test fails."""
     signal.alarm(_PATIENCE_S)
@@ -145,6 +168,8 @@ def _work(request: dict[str, Any]) -> None:
         setattr(owner, name, type(getattr(owner, name))(value))
     if request.get("step"):
         _die_at(*request["step"])
+    if request.get("asked"):
+        _ask_to_stop(Path(request["asked"]))
     if request.get("full"):
         _be_full(*request["full"])
     worker.main(*(request[k] for k in ("runtime", "directory", "session", "group")), alone=True)

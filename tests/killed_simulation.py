@@ -1,9 +1,10 @@
 """A simulation for fault tests, run as a process of its own: tells on stdout what it has published.
 
-Usage: killed_simulation.py DIRECTORY SAMPLES [--no-close] [--pause-at N]. Each line is ``published <seq>``; with
-``--pause-at`` it then waits for a line on stdin, so that a fault lands at a known place. With ``--die-in STREAM
---die-at N`` it kills itself in a write to that stream, half-way, before the N-th bytecode of the write path; if
-the write has fewer, it goes on, and says ``steps <number>``.
+Usage: killed_simulation.py DIRECTORY SAMPLES [--no-close] [--pause-at N]. Each line is ``published <seq>`` (``refused
+<seq>``: not recorded, as the recording was stopped from outside). With ``--pause-at`` it then waits for a line on
+stdin, so that a fault lands at a known place. With ``--die-in STREAM --die-at N`` it kills itself in a write to that
+stream, half-way, before the N-th bytecode of the write path; if the write has fewer, it goes on, and says ``steps
+<number>``.
 """
 
 from __future__ import annotations
@@ -83,13 +84,14 @@ def main() -> None:
             time.sleep(0.15)  # the workers sleep by now, and have to be woken
         if i == fatal and options.die_in == "state":
             dying(lambda: state.write(values, t=i * 0.01), options.die_at)  # noqa: B023
+            kept = True
         else:
-            state.write(values, t=i * 0.01)
+            kept = state.write(values, t=i * 0.01)
         if i == fatal and options.die_in == "film":
             dying(lambda: film.write(frame, t=i * 0.01), options.die_at)  # noqa: B023
         else:
-            film.write(frame, t=i * 0.01)
-        print(f"published {i}", flush=True)
+            kept &= film.write(frame, t=i * 0.01)
+        print(f"{'published' if kept else 'refused'} {i}", flush=True)
         if i in options.pause_at:
             sys.stdin.readline()
         time.sleep(options.step_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import subprocess
@@ -57,6 +58,30 @@ def serving(*arguments: str) -> Iterator[Served]:
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
+
+
+def asked(
+    served: Served,
+    path: str,
+    method: str = "GET",
+    *,
+    token: bool = True,
+    body: str | None = None,
+    **headers: str,
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """One request with the path as it stands, and its answer."""
+    known = {"Authorization": f"Bearer {served.token}"} if token else {}
+    link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
+    link.request(method, path, body, {**known, **{k.replace("_", "-"): v for k, v in headers.items()}})
+    answer = link.getresponse()
+    data = answer.read()
+    link.close()
+    return answer, data
+
+
+def told(served: Served, path: str) -> Any:
+    """What is answered as JSON."""
+    return json.loads(asked(served, path)[1])
 
 
 def unpacked(message: bytes) -> tuple[dict[str, Any], bytes]:

@@ -175,3 +175,9 @@ def run_python(code: str, *arguments: object, cwd: Path | None = None) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def alerts_in(directory: Path) -> list[dict[str, Any]]:
+    """The manifest's marks of alerts; ``seq`` is of the stream that each is of."""
+    found = [m for m in manifest_of(directory)["marks"] if m.get("source") == "alert"]
+    return [{**m, "seq": m["seq"].get(m["stream"])} for m in found]

@@ -12,6 +12,9 @@ from recd_client.process import start_ticks
 
 T = TypeVar("T")
 
+#: In front of what runs in a process of its own (``python -c``): the modules beside this one are found.
+FIND = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+
 
 def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0) -> T:
     """Poll until ``condition`` returns something true, and return that.

@@ -175,17 +175,21 @@ class Actor(threading.Thread):
                 if self.called_off:
                     return
                 self._do(what)
+        self._end()
+
+    def _end(self) -> None:
         if self.closes:
             self.producer.close(0.0, 0, 0)
         self.body.die()
 
-    def _wait_for_room(self) -> None:
+    def _has_room(self) -> bool:
+        """Whether there is, whatever comes next: a record, padding, a loss to tell, what is kept back for the end."""
         producer = self.producer
-        # Whatever comes next: a record, padding, a loss to tell, and what is kept back for marks and the end.
         need = 2 * layout.record_bytes(self.schema.payload_bytes) + 2 * layout.CONTROL_RESERVE_BYTES
-        while producer.head - producer.word("free_pos") > producer.capacity_bytes - need:
-            if self.called_off:
-                return
+        return producer.head - producer.word("free_pos") <= producer.capacity_bytes - need
+
+    def _wait_for_room(self) -> None:
+        while not (self._has_room() or self.called_off):
             time.sleep(0.0002)
 
     def _do(self, what: str) -> None:
@@ -260,9 +264,17 @@ class Take:
         }  # fmt: skip
         spec = store.attach(request, shm.runtime_tag(runtime))
         self.segment = Segment.open(spec["ring"])
-        self.actor = Actor(schema, self.segment, script, closes=closes, body=body)
+        self.actor = self.new_actor(schema, closes=closes, body=body)
         self.store = store
         self.where: list[str] = []
+
+    def new_actor(self, schema: Schema, *, closes: bool, body: Body) -> Actor:
+        """The simulation."""
+        return Actor(schema, self.segment, self.script, closes=closes, body=body)
+
+    def request(self) -> dict[str, Any]:
+        """What the executioner is told of each worker; see there."""
+        return {"constants": SMALL}
 
     def play(self, *kills: dict[str, Any]) -> list[dict[str, Any]]:
         """One worker after the other: each killed as told, the last one not; how each one ended.
@@ -294,8 +306,8 @@ class Take:
             session=SESSION,
             group=group,
             environment={"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"], "RECD_LOG_LEVEL": "DEBUG"},
-            constants=SMALL,
             stderr=str(self.errors),
+            **self.request(),
             **kill,
         )
         while (ended := self.executioner.run(**request))["code"] == EXIT_LOCKED:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .alert import Alert
     from .decorator import record
     from .errors import (
         ClosedError,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKEND",
+    "Alert",
     "CSVFile",
     "ClosedError",
     "CodeNotAllowedError",
@@ -119,6 +121,7 @@ __all__ = [
 #: What is loaded when it is first asked for: the command line shares this package, and `recd start`, for
 #: which a cold recorder waits, has no use for numpy.
 _HOMES = {
+    "alert": ("Alert",),
     "decorator": ("record",),
     "native": ("BACKEND",),
     "options": (

@@ -139,7 +139,11 @@ class Attachment:
             stats["lost"][STOPPED] = cut
             stats["written"] -= cut
         if stop_asked:
-            return {**stats, "state": "finished", "reason": "stopped from outside (recd stop, recd top)"}
+            return {
+                **stats,
+                "state": "finished",
+                "reason": "stopped from outside (recd stop, recd top, recd ui)",
+            }
         pid = stats["state"] == "recording" and self._producer.word("worker_pid")
         if stats["state"] == "recording" and self.nobody_there():
             stats.update(state="stalled", reason="recd does not run; samples wait in shared memory")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import checks, forks, origin
+from .alert import checked_alerts
 from .clock import Clock
 from .errors import FlushTimeout, OptionError, RecdError, StreamExistsError
 from .images import separated
@@ -23,6 +24,8 @@ from .summary import Summary, make_summary, warn_of_losses
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .alert import Alert
 
 _OVERWRITE: Final = ("error", "replace", "number")
 _DURABILITY: Final = ("process", "interval", "strict")
@@ -55,6 +58,9 @@ class Recorder:
     allow_code : bool
         Let the code of a :class:`CustomSink` travel that stands in no module. The daemon must allow that too:
         ``recd start --allow-code``.
+    alerts : sequence of str or Alert
+        Conditions over what is recorded, as for ``recd watch``: ``["state.qpos[2] < 0.2"]``. When one begins to
+        hold, a mark is set; the simulation is not touched.
 
     Raises
     ------
@@ -86,6 +92,7 @@ class Recorder:
         durability: str = "process",
         spool_limit: int | str | None = None,
         allow_code: bool = False,
+        alerts: Sequence[str | Alert] = (),
     ) -> None:
         # Here, so that importing the package stays quick: sockets, shared memory, paths.
         from pathlib import Path
@@ -106,6 +113,7 @@ class Recorder:
             "overwrite": checks.one_of("overwrite", overwrite, _OVERWRITE),
             "spool_limit_bytes": _checked_size("spool_limit", spool_limit),
             "allow_code": checks.flag("allow_code", allow_code),
+            "alerts": checked_alerts(alerts, allow_code=allow_code),
             "code": origin.describe_code(),
             "clocks": {"wall_ns": clock.opened_wall_ns, "mono_ns": clock.opened_ns},
         }

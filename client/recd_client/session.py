@@ -88,7 +88,7 @@ class Session:
                 return
             self.stopped = True
         warnings.warn(
-            f"recording {self.connection.session} was stopped from outside (recd stop, recd top): "
+            f"recording {self.connection.session} was stopped from outside (recd stop, recd top, recd ui): "
             "what is written from now on is in no file",
             DataLossWarning,
             stacklevel=4,

@@ -121,9 +121,12 @@ def make_summary(
     known = {} if told is None else told["streams"]
     for name, counted in own.items():
         values = {**counted, **known.get(name, {})}
-        if name in known and (refused := counted["lost"].get(STOPPED)):  # of which the daemon knows nothing
-            values["attempted"] += refused
-            values["lost"] = {**values["lost"], STOPPED: refused}
+        # Of what came behind a stop the daemon knows nothing.
+        if name in known and counted["lost"].get(STOPPED):
+            own_lost, lost = counted["lost"], known[name]["lost"]
+            most = {c: max(lost.get(c, 0), own_lost.get(c, 0)) for c in {**lost, **own_lost}}
+            values["attempted"] = max(counted["attempted"], values["attempted"])
+            values["lost"] = {c: n for c, n in most.items() if n}
         values["files"] = tuple(Path(f) for f in values["files"])
         streams[name] = StreamSummary(**{k: v for k, v in values.items() if k in StreamSummary._fields})
     if told is None:

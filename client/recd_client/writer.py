@@ -318,6 +318,12 @@ class WriterRules:
             self._calls += count
             producer.count_skipped(count)
 
+    def lose(self, cause: str, t: float) -> None:
+        """Count a sample that was lost before it came here (a replay tells again what was lost then)."""
+        with self._exclusive() as producer:
+            self._calls += 1
+            producer.lose(cause, self._payload_bytes, t, monotonic_ns())
+
     def restart_gate(self) -> None:
         """Make the next sample due (after a reset)."""
         with self._exclusive():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from recd_client.control import Caller
-from recd_client.errors import DaemonNotRunningError
+from recd_client.errors import DaemonNotRunningError, NoSuchSessionError
 
 from .. import __version__
 from ..paths import lock_path, socket_path
@@ -82,6 +82,22 @@ def wait_gone(pidfd: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(max(0.0, timeout_s) * 1e3))
+
+
+def one_session(sessions: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The session of that name or id, of those in the daemon's answer to ``status``.
+
+    Raises
+    ------
+    NoSuchSessionError
+        None is, or more than one.
+    """
+    found = [s for s in sessions if name in (s["name"], s["session"])]
+    if len(found) != 1:
+        names = ", ".join(f"{s['session']} ({s['name']})" for s in found or sessions) or "none"
+        many = f"{len(found)} recordings are" if found else "no recording is"
+        raise NoSuchSessionError(f"{many} called {name!r}", f"those that run: {names}")
+    return found[0]
 
 
 # --- printing -------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ def _described(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
         "recording": {
             **{key: manifest[key] for key in ("session", "name", "recd", "host", "code", "metadata")},
             **{key: manifest[key] for key in ("dt", "durability")},
+            "stopped": manifest.get("stopped"),  # older ones do not have it
             "started_unix_s": clocks["start_wall_ns"] / 1e9,
             "duration_s": (clocks["end_mono_ns"] - clocks["start_mono_ns"]) / 1e9,
         },
@@ -145,6 +146,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
         What is kept of it cannot be read.
     """
     from ..journal import merged_marks
+    from ..marks import for_manifest
     from ..registry import MAIN_GROUP
     from ..session import SessionStore
 
@@ -164,7 +166,7 @@ def describe_unfinished(directory: Path, session: str) -> dict[str, Any]:
         "complete": False,
         "recording": {"session": session, "name": str(store.spec.get("name", "?"))},
         "streams": [stream for stream, _ in streams],
-        "marks": marks,
+        "marks": sorted([*marks, *for_manifest(store.path)], key=lambda m: int(m["mono_ns"])),
     }
 
 

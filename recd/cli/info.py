@@ -197,6 +197,8 @@ def _show_recording(out: Console, found: dict[str, Any]) -> None:
 def _show_origin(out: Console, told: dict[str, Any]) -> None:
     code, host = told["code"], told["host"]
     line(out, f"  recorded {local_time(told['started_unix_s'])} for {duration(told['duration_s'])}")
+    if stopped := told["stopped"]:
+        line(out, f"  stopped from outside by {stopped['by']}, {local_time(stopped['wall_ns'] / 1e9)}")
     if code.get("argv"):
         line(out, f"  by {' '.join(map(str, code['argv']))}, Python {code.get('python', '?')}")
     if code.get("git_commit"):
@@ -322,7 +324,10 @@ def _show_marks(out: Console, marks: list[dict[str, Any]]) -> None:
     line(out, f"{count(len(marks), 'mark')}:", "bold")
     for mark in marks[:MOST_SHOWN]:
         fields = f" ({_pairs(mark['fields'])})" if mark["fields"] else ""
-        line(out, f"  {_second(mark['t'])} s  {mark['label']}{fields}")
+        # One from outside may be of no time of the simulation's.
+        known = mark["t"] is not None or "wall_ns" not in mark
+        at = f"{_second(mark['t'])} s" if known else local_time(mark["wall_ns"] / 1e9)
+        line(out, f"  {at}  {mark['label']}{fields}")
     if len(marks) > MOST_SHOWN:
         line(out, f"  ... and {len(marks) - MOST_SHOWN:,} more: --json shows all")
 

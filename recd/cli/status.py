@@ -109,6 +109,8 @@ def _show_session(out: Console, session: dict[str, Any]) -> None:
             if named := sink["path"] or sink.get("target"):
                 path = _relative(named, session["directory"])
                 line(out, f"  {path}: {count(sink['samples'], 'sample')}, {sink['state']}")
+    for alert in session.get("alerts", ()):
+        line(out, f"  alert {alert['condition']}: {alert['state']}, fired {count(alert['fired'], 'time')}")
 
 
 def _relative(path: str, directory: str) -> str:

@@ -14,7 +14,6 @@ import click
 
 from recd_client.errors import (
     DaemonNotRunningError,
-    NoSuchSessionError,
     RecdError,
     VersionMismatchError,
 )
@@ -29,6 +28,7 @@ from ._common import (
     json_option,
     line,
     lock_holder,
+    one_session,
     print_json,
     wait_gone,
 )
@@ -143,12 +143,8 @@ def stop_session(name: str, timeout_s: float) -> Stopped:
     caller = connect()
     try:
         there = caller.call("status", ANSWER_TIMEOUT_S)["sessions"]
-        found = [s for s in there if name in (s["name"], s["session"])]
-        if len(found) != 1:
-            names = ", ".join(f"{s['session']} ({s['name']})" for s in found or there) or "none"
-            many = f"{len(found)} recordings are" if found else "no recording is"
-            raise NoSuchSessionError(f"{many} called {name!r}", f"those that run: {names}")
-        told = caller.call("stop_session", ANSWER_TIMEOUT_S, session=found[0]["session"])
+        found = one_session(there, name)
+        told = caller.call("stop_session", ANSWER_TIMEOUT_S, session=found["session"])
         end = time.monotonic() + timeout_s
         while any(s["session"] == told["session"] for s in there):
             if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""``recd ui``: a web page that shows what is recorded, live and past."""
+"""``recd ui``: a web page that shows what is recorded, live and past; or the same for other viewers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from recd_client.errors import DaemonNotRunningError, OptionError
 
+from . import _foxglove
 from ._common import json_option, print_json
 
 PORT: Final = 8791
@@ -29,17 +30,62 @@ _NEEDED: Final = ("aiohttp", "PIL", "orjson")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help=f"Port to listen on. Default: {PORT}, or a free one where that is taken.",
+    help=f"Port to listen on. Default: {PORT}, or a free one where that is taken; with --foxglove, {_foxglove.PORT}.",
 )
 @click.option("--url", is_flag=True, help="Print the address of the page that is served, and end.")
 @click.option("--open", "browse", is_flag=True, help="Open it in this machine's browser.")
+@click.option(
+    "--foxglove", "for_viewers", is_flag=True, help="Serve Foxglove and PlotJuggler instead of browsers."
+)
+@click.option(
+    "--hz", type=click.FloatRange(0.1, 1000), help="Samples per second and topic, at most. Default: 60."
+)
+@click.option(
+    "--time", "clock", type=click.Choice(("wall", "sim")), help="Time of what is sent. Default: wall."
+)
+@click.option("--encoding", type=click.Choice(("ros2", "json")), help="How numbers are sent. Default: ros2.")
+@click.option("--raw", is_flag=True, default=None, help="Send pictures as they are, not as JPEG.")
+@click.option("--no-token", is_flag=True, help="With another --host: everybody who reaches it may look.")
 @json_option
-def command(host: str, port: int | None, url: bool, browse: bool, as_json: bool) -> int:
+def command(
+    host: str,
+    port: int | None,
+    url: bool,
+    browse: bool,
+    for_viewers: bool,
+    hz: float | None,
+    clock: str | None,
+    encoding: str | None,
+    raw: bool | None,
+    no_token: bool,
+    as_json: bool,
+) -> int:
     """Serve a web page: live plots and cameras, the state of every stream, and past recordings.
 
-    Whoever holds the address that is printed may look, for it carries a token; nobody can change anything.
-    Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
+    Whoever holds the address that is printed may look, for it carries a token; and may set marks and stop
+    recordings. Looking holds no recording up and takes nothing away. Ends with Ctrl-C.
+
+    With --foxglove, the Foxglove WebSocket protocol is served instead: every stream that is being recorded is
+    a topic.
     """
+    chosen = {"hz": hz, "clock": clock, "encoding": encoding, "raw": raw}
+    if for_viewers:
+        if url:
+            raise OptionError("--url is not known with --foxglove", "leave out one of them")
+        _foxglove.serve(
+            host,
+            port,
+            chosen,
+            here=_is_loopback(host),
+            open_to_all=no_token,
+            as_json=as_json,
+            browse=browse,
+        )
+        return 0
+    for name, value in {**chosen, "no_token": no_token or None}.items():
+        if value is not None:
+            option = {"clock": "time"}.get(name, name).replace("_", "-")
+            raise OptionError(f"--{option} is for --foxglove", "add --foxglove, or leave it out")
     _check_installed()
     from ..ui.guard import user_token
     from ..ui.running import listening, serve, served

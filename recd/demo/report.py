@@ -82,6 +82,7 @@ def print_report(console: Console, costs: Costs, directory: Path, summary: Summa
     line(console, "Look at them:")
     line(console, f"  recd info {quote(str(directory))}")
     line(console, f"  ffplay {quote(str(directory / 'swarm.mp4'))}        (or any player, or a browser)")
+    line(console, f"  recd play {quote(str(directory))}")
     show = "import numpy, sys; print({k: v.shape for k, v in numpy.load(sys.argv[1]).items()})"
     line(console, f"  python3 -c {quote(show)} {quote(str(directory / 'swarm.npz'))}")
 

@@ -42,7 +42,7 @@ class Mark:
         ``recd.reset`` for a reset.
     fields : dict
     t : float, s
-        Stream time of the latest sample when it was made.
+        Stream time of the latest sample when it was made; NaN where nobody told.
     step : int
         The same for the step, -1 where unknown.
     seq : dict
@@ -50,8 +50,8 @@ class Mark:
         the recording does not tell.
     mono_ns : int
         Monotonic clock.
-    source : str
-        The session that it was made in.
+    source : {"recorder", "outside", "alert"}
+        Who made it: the simulation; somebody outside (``recd mark``, the page); a condition that held.
     """
 
     label: str
@@ -60,7 +60,7 @@ class Mark:
     step: int
     seq: Mapping[str, int]
     mono_ns: int
-    source: str = ""
+    source: str = "recorder"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def run_of(path: Path, manifest: dict[str, Any] | None = None) -> RunData:
             complete=bool(manifest["complete"]),
             metadata=manifest["metadata"],
             clocks=clocks,
-            marks=[mark_of(m, manifest["session"]) for m in manifest["marks"]],
+            marks=[mark_of(m) for m in manifest["marks"]],
         )
     except (KeyError, TypeError, AttributeError, ValueError) as e:
         if isinstance(e, OutputError):
@@ -51,12 +52,17 @@ def run_of(path: Path, manifest: dict[str, Any] | None = None) -> RunData:
         ) from e
 
 
-def mark_of(told: dict[str, Any], session: str) -> Mark:
+def mark_of(told: dict[str, Any]) -> Mark:
     """A mark as a manifest tells it."""
     return Mark(
-        str(told["label"]), dict(told["fields"]), told["t"], int(told["step"]),
-        {str(k): int(v) for k, v in (told.get("seq") or {}).items()}, int(told["mono_ns"]), session,
-    )  # fmt: skip
+        str(told["label"]),
+        dict(told["fields"]),
+        math.nan if told["t"] is None else float(told["t"]),
+        -1 if told["step"] is None else int(told["step"]),
+        {str(k): int(v) for k, v in (told.get("seq") or {}).items()},
+        int(told["mono_ns"]),
+        str(told.get("source", "recorder")),
+    )
 
 
 def gaps_of(told: Iterable[dict[str, Any]]) -> list[Gap]:

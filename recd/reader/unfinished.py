@@ -23,6 +23,7 @@ from ..batch import DISCARD, RESET
 from ..checkpoint import Checkpoint
 from ..fit import settings_of
 from ..journal import Journal, damage, gaps, marks, merged_marks
+from ..marks import for_manifest
 from ..parts import Naming, Part, PartsFile
 from ..recordings import HIDDEN, lock_holder, logged
 from ..registry import MAIN_GROUP
@@ -67,6 +68,7 @@ def run_of_session(directory: Path, session: str) -> RunData:
                 stream = _Unfinished(store, one, clocks, state)
                 streams.append(stream.data())
                 told[name] = marks(stream.events)
+        told_marks = sorted([*merged_marks(told), *for_manifest(store.path)], key=lambda m: int(m["mono_ns"]))
     except (OSError, KeyError, TypeError, ValueError) as e:
         if isinstance(e, RecdError):
             raise
@@ -77,7 +79,7 @@ def run_of_session(directory: Path, session: str) -> RunData:
     return RunData(
         path=directory, streams=streams, manifest={}, name=str(spec.get("name", "")), session=session, state=state,
         metadata=spec.get("metadata") or {}, clocks=clocks,
-        marks=[mark_of(m, session) for m in merged_marks(told)],
+        marks=[mark_of(m) for m in told_marks],
     )  # fmt: skip
 
 

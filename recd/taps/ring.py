@@ -40,11 +40,14 @@ class Taken:
         Marks, losses and the close that stood between them.
     skipped : bool
         Whether records were passed over between the look before and this one.
+    begin : int
+        Position of the first of the records.
     """
 
     batches: list[Batch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     skipped: bool = False
+    begin: int = 0
 
     def __len__(self) -> int:
         return sum(map(len, self.batches))
@@ -113,8 +116,9 @@ class RingTap:
         return taken
 
     def close(self) -> None:
-        """Let go of the buffer, so that it can be unmapped."""
-        self._words.release()
+        """Let go of the buffer, so that it can be unmapped; its words stay as they are now."""
+        words, self._words = self._words, memoryview(bytes(self._words)).cast("Q")
+        words.release()
         self._data.release()
         self._buffer.release()
 
@@ -136,9 +140,9 @@ class RingTap:
         safe = _aligned(max(self._safe_begin(), begin))
         start = _first_record(copy[safe - begin :], safe)
         if start is None:
-            return Taken(skipped=head > self.position)
+            return Taken(skipped=head > self.position, begin=head)
         records = copy[start - begin :].data
-        taken = Taken(skipped=start > self.position)
+        taken = Taken(skipped=start > self.position, begin=start)
         try:
             for what in _items(self.schema, records, start, head):
                 if isinstance(what, Batch):

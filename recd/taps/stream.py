@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,9 @@ def find(name: str, streams: Iterable[Live]) -> Live:
 class StreamTap:
     """Looks at one stream while it is recorded; see :class:`~recd.taps.ring.RingTap`.
 
+    Its memory is let go of with the look that sees the last of the stream, not when the viewer ends: a page may stay
+    open for days.
+
     Parameters
     ----------
     live : Live
@@ -84,34 +87,49 @@ class StreamTap:
         self.schema = Schema.from_json(spec["schema"])
         self._ring = RingTap(self._segment.memory, self.schema)
         self._ended = False
+        self._closed = False
 
     def take(self, limit_bytes: int | None = None) -> Taken:
         """What is new; see :meth:`RingTap.take`."""
-        return self._seen(self._ring.take(limit_bytes))
+        return self._looked(lambda: self._ring.take(limit_bytes))
 
     def newest(self, samples: int) -> Taken:
-        """The newest samples; see :meth:`RingTap.newest`."""
-        return self._seen(self._ring.newest(samples))
+        """The newest samples, none once the stream has ended and was seen; see :meth:`RingTap.newest`."""
+        return self._looked(lambda: self._ring.newest(samples))
 
-    def _seen(self, taken: Taken) -> Taken:
-        self._ended = self._ended or any(event.kind == "close" for event in taken.events)
+    def _looked(self, look: Callable[[], Taken]) -> Taken:
+        ended = self.ended  # before the look, which then sees all that there is
+        if self._closed:
+            return Taken()
+        taken = look()
+        self._ended = ended or any(event.kind == "close" for event in taken.events)
+        if ended:
+            self.close()
         return taken
+
+    def word(self, name: str) -> int:
+        """Any word of the ring by its name in :mod:`recd_client.layout`."""
+        return self._ring.word(name)
 
     @property
     def moved(self) -> bool:
         """Whether there is anything that the last look has not seen."""
-        return self._ring.word("head") != self._ring.position
+        return not self._closed and self._ring.word("head") != self._ring.position
 
     @property
     def ended(self) -> bool:
         """Whether nothing will follow: the stream was closed, or its ring was removed as its producer died."""
-        closed = self._ring.word("producer_state") == layout.PRODUCER_CLOSED
-        return self._ended or closed or not (shm.SHM_DIR / self._segment.name.lstrip("/")).exists()
+        if not self._ended:
+            closed = self._ring.word("producer_state") == layout.PRODUCER_CLOSED
+            self._ended = closed or not (shm.SHM_DIR / self._segment.name.lstrip("/")).exists()
+        return self._ended
 
     def close(self) -> None:
         """Let go of the ring."""
-        self._ring.close()
-        self._segment.close()
+        if not self._closed:
+            self._closed = self._ended = True
+            self._ring.close()
+            self._segment.close()
 
     def __enter__(self) -> StreamTap:
         return self

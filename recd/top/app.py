@@ -316,7 +316,7 @@ class MainScreen(Screen[None]):
     async def _stop(self, session: str, name: str) -> None:
         source = Source()
         try:
-            await asyncio.to_thread(source.call, "stop_session", session=session)
+            await asyncio.to_thread(source.call, "stop_session", session=session, by="recd top")
             self.say(f"{clean(name)} is stopped; its files are being finished")
         except RecdError as e:
             self.say(f"{clean(name)} could not be stopped: {e.what}")

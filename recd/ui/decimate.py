@@ -7,10 +7,14 @@ and its highest value, in the order in which the line went. So what is shown are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+#: So many groups more than twice as many are always good enough.
+_FEW = 32
 
 
 def decimate(x: Floats, y: Floats, column: float) -> tuple[Floats, Floats]:
@@ -21,7 +25,8 @@ def decimate(x: Floats, y: Floats, column: float) -> tuple[Floats, Floats]:
     x : ndarray, (n,), s
         Times, ascending.
     y : ndarray, (n, lines)
-        NaN where there is no value: a column hides NaN only where it has values as well.
+        NaN where there is no value: a column hides NaN where it has values as well. A row without any value breaks
+        the lines, and stays.
     column : float, s
         Width of a column; 0 for no decimation.
 
@@ -33,7 +38,7 @@ def decimate(x: Floats, y: Floats, column: float) -> tuple[Floats, Floats]:
     if column <= 0 or len(x) < 3:
         return x, y
     number = np.floor(x / column)
-    starts = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]]))
+    starts = group_starts(number, y)
     counts = np.diff(starts, append=len(x))
     if counts.max() <= 2:
         return x, y
@@ -49,3 +54,16 @@ def decimate(x: Floats, y: Floats, column: float) -> tuple[Floats, Floats]:
     keep = np.ones(len(shown_x), bool)
     keep[1::2] = counts > 1  # a lone sample is one point
     return shown_x[keep], shown_y[keep]
+
+
+def group_starts(number: NDArray[Any], y: Floats) -> NDArray[np.intp]:
+    """First rows of the groups of one ``number``, (n,), each cut where the lines are broken.
+
+    Where that is almost everywhere, they are not cut: there would be nothing gained by groups.
+    """
+    broken = np.isnan(y[:, 0]) if y.shape[1] else np.zeros(len(y), bool)
+    broken[broken] = np.isnan(y[broken]).all(1)
+    plain = np.concatenate([[True], number[1:] != number[:-1]])
+    cut = plain.copy()
+    cut[1:] |= broken[1:] != broken[:-1]
+    return np.flatnonzero(cut if np.count_nonzero(cut) <= 2 * np.count_nonzero(plain) + _FEW else plain)

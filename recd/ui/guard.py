@@ -4,7 +4,8 @@
   carries it once; the browser then keeps it in a cookie that scripts cannot read and other sites cannot use.
 - The *Host* header must be a number, this machine's name, or what ``--host`` was given: a foreign name that was made to
   point here (DNS rebinding) is refused.
-- The *Origin* of a WebSocket, and of anything that is not a plain GET, must be the page itself.
+- The *Origin* of a WebSocket, and of anything that is not a plain GET, must be the page itself. What changes a
+  recording must say one, unless it brings the token in a header, as no browser does: see :mod:`recd.ui.actions`.
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ class Guard:
                 self._cookie, given, max_age=_COOKIE_AGE_S, httponly=True, samesite="Lax", path="/"
             )
             return answer
-        if not self._is_token(request.cookies.get(self._cookie, "")) and not self._is_bearer(request):
+        bearer = self._is_bearer(request)
+        if origin is None and request.method == "POST" and not bearer:
+            raise web.HTTPForbidden(text="only the page of this server may ask\n")
+        if not self._is_token(request.cookies.get(self._cookie, "")) and not bearer:
             if request.path == "/":
                 raise web.HTTPForbidden(text=_ENTER.format(""), content_type="text/html")
             raise web.HTTPForbidden(text="the token is missing; the address with it: recd ui --url\n")

@@ -204,7 +204,8 @@ def _told(recording: dict[str, Any]) -> dict[str, Any]:
             }
         )
     told = {
-        **{key: recording[key] for key in ("path", "state", "complete", "marks")},
+        **{key: recording[key] for key in ("path", "state", "complete")},
+        "marks": _placed(recording),
         **{
             key: recording["recording"].get(key)
             for key in ("session", "name", "started_unix_s", "duration_s")
@@ -212,3 +213,31 @@ def _told(recording: dict[str, Any]) -> dict[str, Any]:
         "streams": streams,
     }
     return dict(finite(told))
+
+
+def _placed(recording: dict[str, Any]) -> list[dict[str, Any]]:
+    """The marks, each with its stream time; ``about`` where that is only known from marks and ends around it.
+
+    A mark from outside knows the time on the clock of the machine, and files hold no such time.
+    """
+    marks = [{**mark, "about": mark.get("t") is None} for mark in recording["marks"]]
+    if not any(mark["about"] for mark in marks):
+        return marks
+    known = {int(mark["mono_ns"]): float(mark["t"]) for mark in marks if not mark["about"]}
+    ends = [
+        (s["t_first"], s["t_last"]) for s in recording["streams"] if None not in (s["t_first"], s["t_last"])
+    ]
+    ahead_ns = next((m["wall_ns"] - m["mono_ns"] for m in marks if m.get("wall_ns")), None)
+    started_s, took_s = (recording["recording"].get(key) for key in ("started_unix_s", "duration_s"))
+    if ends and None not in (ahead_ns, started_s, took_s):
+        begin_ns = int(started_s * 1e9) - int(ahead_ns or 0)
+        known = {
+            begin_ns: min(e[0] for e in ends),
+            **known,
+            begin_ns + int(took_s * 1e9): max(e[1] for e in ends),
+        }
+    at = np.array(sorted(known.items()), float).reshape(-1, 2)
+    for mark in marks:
+        if mark["about"] and len(at):
+            mark["t"] = float(np.interp(mark["mono_ns"], at[:, 0], at[:, 1]))
+    return marks

@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, web
 
 from recd_client.errors import ProtocolError, RecdError
 
-from . import past
+from . import actions, past
 from .feed import Channels
 from .guard import Guard, add_headers
 from .messages import checked_view
@@ -25,6 +25,8 @@ ROUND_S: Final = 1 / 40
 #: Rounds that a page may have been sent and not drawn.
 _AHEAD: Final = 2
 _STATE_S: Final = 0.5
+#: While no page is open, how often it is looked for rings to let go of.
+_TIDY_S: Final = 5.0
 _MAX_MESSAGE_BYTES: Final = 1 << 20
 _HEARTBEAT_S: Final = 15.0
 _TYPES: Final = {
@@ -53,14 +55,16 @@ class Server:
         #: The daemon's state as text, new each time it is asked.
         self._told = ""
         self._asked = asyncio.Condition()
+        #: The state is to be asked for at once: a page was opened, or something was done.
         self._opened = asyncio.Event()
         self._files = dict(_packaged())
-        self.app = web.Application(middlewares=[guard.middleware])
+        self.app = web.Application(middlewares=[guard.middleware], client_max_size=actions.MAX_BODY_BYTES)
         self.app.on_response_prepare.append(add_headers)
         self.app.router.add_get("/", self._file)
         self.app.router.add_get("/static/{name:.+}", self._file)
         self.app.router.add_get("/live", self._live)
         past.add_routes(self.app)
+        actions.add_routes(self.app, self._opened.set)
         self.app.cleanup_ctx.append(self._asking)
         self.app.on_shutdown.append(self._hang_up)
 
@@ -89,15 +93,16 @@ class Server:
             if self._sockets:
                 try:
                     state = await asyncio.to_thread(self._state.ask)
-                    self._channels.set_live(self._state.live)
+                    self._channels.set_live(self._state.live, self._state.marks)
                     self._told = orjson.dumps(state).decode()
                 except Exception:
                     log.exception("the daemon's state")
                 async with self._asked:
                     self._asked.notify_all()
+            wait_s = _STATE_S if self._sockets else _TIDY_S if self._channels.tidy() else None
             self._opened.clear()
             with suppress(asyncio.TimeoutError):  # a page that is opened need not wait
-                await asyncio.wait_for(self._opened.wait(), _STATE_S if self._sockets else None)
+                await asyncio.wait_for(self._opened.wait(), wait_s)
 
     # --- live ------------------------------------------------------------------------------------
     async def _live(self, request: web.Request) -> web.StreamResponse:
@@ -159,7 +164,8 @@ class _Page:
             self._viewer.show(checked_view(said))
         elif op == "drawn":
             drawn = said.get("round")
-            self._drawn = drawn if isinstance(drawn, int) and drawn <= self._round else self._drawn
+            if isinstance(drawn, int) and self._drawn < drawn <= self._round:
+                self._drawn = drawn
             self._wake.set()
         else:
             raise ProtocolError(f"unknown message {op!r}", "reload the page")

@@ -29,6 +29,8 @@ class State:
         self._fields: dict[str, list[dict[str, Any]]] = {}
         self._rates: dict[str, _Rate] = {}
         self.live: list[Live] = []
+        #: The newest marks from outside, by session.
+        self.marks: dict[str, list[dict[str, Any]]] = {}
 
     def ask(self) -> dict[str, Any]:
         """The state now, as the page gets it; a daemon that does not answer is told, not raised."""
@@ -38,15 +40,17 @@ class State:
             answer = self._caller.call("status", timeout_s=_ANSWER_S)
         except RecdError as e:
             self.close()
-            self.live = []
+            self.live, self.marks = [], {}
             return {"type": "state", "running": False, "reason": e.what, "do": e.do, "sessions": []}
         self.live = live_streams(answer["sessions"])
+        self.marks = {s["session"]: s.get("marks") or [] for s in answer["sessions"]}
         known = {f"{s.session}/{s.stream}" for s in self.live}
         self._fields = {name: fields for name, fields in self._fields.items() if name in known}
         self._rates = {name: rate for name, rate in self._rates.items() if name in known}
         return {
             "type": "state",
             "running": True,
+            "now_unix_s": time.time(),
             "version": answer["daemon"]["version"],
             "sessions": [self._session(s) for s in answer["sessions"]],
         }
@@ -55,6 +59,12 @@ class State:
         return {
             **{key: s[key] for key in ("session", "name", "state", "reason", "directory", "started_unix_s")},
             "alive": s["client"]["alive"],
+            "marks": s.get("marks") or [],
+            "marks_total": s.get("marks_total", 0),
+            "alerts": [
+                {key: alert.get(key) for key in ("condition", "state", "reason")}
+                for alert in s.get("alerts") or []
+            ],
             "streams": [self._stream(s, stream) for stream in s["streams"]],
         }
 

@@ -75,28 +75,42 @@ class _Plot:
         begin, end = view.range or (0.0, view.span)
         self._column = (end - begin) / wanted.width
         self._channel: Channel | None = None
-        self._added = self._epoch = -1
+        self._added = self._epoch = self._grown = -1
+        self._oldest = np.inf
         self._sent_to: float | None = None
         self._complete = False
+        self._before = ""
+
+    def _before_oldest(self, channel: Channel) -> str:
+        """What of samples before the oldest: they may come (``reading``), were trimmed (``gone``), or never were."""
+        if channel.reads_back:
+            return "reading"
+        first = channel.trail.epoch_seq if self._view.clock == "sim" else 0
+        oldest = channel.trail.oldest("wall")
+        return "gone" if oldest is not None and oldest[1] > first else "none"
 
     def message(self, channel: Channel) -> bytes | None:
         """The points that the page does not have yet; the last column is sent again as it grows."""
         trail, clock = channel.trail, self._view.clock
         place = channel.columns.places.get(self.wanted.field)
         newest = trail.newest(clock)
-        if self._complete or trail.added == self._added or place is None or newest is None:
+        if place is None or newest is None:
             return None
-        if self._channel is not channel or self._epoch != trail.epoch_seq:
+        begin, end = self._view.range or (newest - self._view.span, np.inf)
+        before = self._before_oldest(channel)
+        deeper = trail.grown != self._grown and begin < self._oldest
+        moved = trail.added != self._added and not self._complete
+        if not moved and not deeper and before == self._before:
+            return None
+        if self._channel is not channel or self._epoch != trail.epoch_seq or deeper:
             self._sent_to = None
-        self._channel, self._added, self._epoch = channel, trail.added, trail.epoch_seq
-        if self._view.range is not None:
-            begin, end = self._view.range
-            self._complete = newest > end
-            since = None
-        else:
-            begin, end = newest - self._view.span, np.inf
-            since = self._sent_to if self._sent_to is not None and self._sent_to > begin else None
-            begin = since if since is not None else begin
+        self._channel, self._before = channel, before
+        self._added, self._epoch, self._grown = trail.added, trail.epoch_seq, trail.grown
+        self._oldest = (trail.oldest(clock) or (newest,))[0]
+        self._complete = newest > end
+        since = None
+        if self._view.range is None and self._sent_to is not None and self._sent_to > begin:
+            begin = since = self._sent_to
         self._sent_to = np.floor(newest / self._column) * self._column
         x, y = trail.between(clock, begin, end)
         if since is not None:  # not the neighbour before: the page has it
@@ -110,6 +124,8 @@ class _Plot:
             "from": since,
             "newest": newest,
             "epoch": trail.epoch_seq,
+            "oldest": self._oldest,
+            "before": before,
         }
         return plot_message(head, x, y)
 

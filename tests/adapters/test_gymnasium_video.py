@@ -19,7 +19,7 @@ from environments import Counting, several
 from killing import wait_for_manifest
 from recd_client import MissingLibraryError, OptionError, Recorder, VideoFile
 from recordings import decoded, manifest_of, npz, numbers, proved, shown_at
-from support import wait_until
+from support import FIND, wait_until
 
 if find_spec("gymnasium"):
     import gymnasium
@@ -271,8 +271,7 @@ sys.stdin.read()
 
 def child(folder: Path, how: str) -> subprocess.Popen[str]:
     """A run in the middle of its first episode."""
-    find = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"  # the tests' environments
-    command = [sys.executable, "-W", "ignore", "-c", find + SCRIPT, str(folder), how]
+    command = [sys.executable, "-W", "ignore", "-c", FIND + SCRIPT, str(folder), how]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "stepped\n"

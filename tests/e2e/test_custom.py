@@ -24,7 +24,7 @@ from recd_client.control import Caller
 from recd_client.errors import CodeNotAllowedError
 from recd_client.process import start_ticks
 from recordings import csv_numbers, manifest_of, proved, run_python, worker_of
-from support import processes_of, wait_until
+from support import FIND, processes_of, wait_until
 
 
 def guests(runtime: Path) -> list[int]:
@@ -51,10 +51,6 @@ def lines(path: Path) -> list[int]:
 def diary(directory: Path) -> list[Any]:
     """What a :class:`own_recorders.Diary` noted."""
     return [json.loads(line) for line in (directory / "diary.jsonl").read_text().splitlines()]
-
-
-#: In front of what runs in a process of its own: the recorders of these tests are found.
-FIND = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
 
 
 def recover(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

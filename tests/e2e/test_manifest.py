@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("shared_runtime")
 
 TOP = {
     "manifest_version", "recd", "session", "name", "state", "complete", "host", "code", "metadata", "dt",
-    "durability", "clocks", "marks", "streams",
+    "durability", "clocks", "marks", "streams", "stopped",
 }  # fmt: skip
 CODE = {"argv", "main", "executable", "cwd", "git_commit", "git_dirty", "python", "packages"}
 CLOCKS = {"start_wall_ns", "start_mono_ns", "end_wall_ns", "end_mono_ns"}
@@ -53,6 +53,7 @@ def test_it_has_every_key_that_readers_rely_on(tmp_path: Path) -> None:
     assert found["metadata"] == {"seed": 7, "gains": [1.5, 2.0], "path": "a/b", "none": None}
     assert {*found["clocks"]} == CLOCKS
     assert found["host"]["hostname"] == socket.gethostname()
+    assert found["stopped"] is None
     (mark,) = found["marks"]
     assert {*mark} == {"label", "fields", "t", "step", "mono_ns", "seq"}
     assert mark["seq"] == {"state": 5, "camera": 10}  # by stream, the sample that would follow it

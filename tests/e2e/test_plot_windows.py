@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,3 +155,21 @@ def test_a_display_that_does_not_answer_costs_the_window_alone(
         assert "window" in rec.stats()["s"]["reason"]
         rec.close()
     assert proved(tmp_path)["streams"]["s"]["samples"] == 1
+
+
+def test_a_replay_shows_in_windows_what_was_recorded(screen: Screen, runtime: Path, tmp_path: Path) -> None:
+    """``recd play --to window``: numbers as lines, pictures as they were, and no window afterwards."""
+    with Recorder(dir=tmp_path / "out") as rec:
+        lines, pictures = rec.stream("lines", NPZFile("l.npz")), rec.stream("pictures", NPZFile("p.npz"))
+        for i in range(400):
+            lines.write(np.sin(i / 9), t=i * 0.05)
+            if i % 20 == 0:
+                pictures.write(np.full((48, 64, 3), (0, 255, 0), np.uint8), t=i * 0.05)
+    play = [sys.executable, "-m", "recd", "play", str(tmp_path / "out"), "--to", "window", "--streams"]
+    for stream, colour in (("lines", COLOURS[0]), ("pictures", "#00ff00")):
+        with subprocess.Popen([*play, stream], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as player:
+            wait_until(lambda c=colour: has_colour(screen.pixels(), c, 2), timeout_s=PATIENCE_S)  # type: ignore[misc]
+            player.send_signal(signal.SIGINT)
+            _, errors = player.communicate(timeout=PATIENCE_S)
+        assert player.returncode == 130, errors
+        assert not any("recd.plots.window" in command for command in processes_of(runtime).values())

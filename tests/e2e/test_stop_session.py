@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from recd.cli._common import connect
 from recd_client import ClosedError, CSVFile, DataLossWarning, NPZFile, Recorder, Summary, VideoFile
-from recordings import npz, numbered, numbers, proved, stopped, worker_of
+from recordings import manifest_of, npz, numbered, numbers, proved, stopped, worker_of
 from support import wait_until
 
 pytestmark = [
@@ -92,6 +93,8 @@ def test_a_silent_simulations_files_are_finished_without_it(tmp_path: Path) -> N
             state.write(float(i))
             front.write(numbered(i))
         assert recd("stop", "walk").stdout == "walk is stopped, its files are finished\n"
+        assert manifest_of(tmp_path)["stopped"]["by"] == "recd stop"
+        assert "stopped from outside by recd stop, 20" in recd("info", str(tmp_path)).stdout
         assert npz(tmp_path / "s.npz")["data"].tolist() == [0, 1, 2, 3, 4]
         assert numbers(tmp_path / "f.mp4") == [0, 1, 2, 3, 4]
         proved(tmp_path)
@@ -190,6 +193,37 @@ def test_a_write_that_waits_for_room_is_let_go(tmp_path: Path) -> None:
             written = 1 + write_until_refused(lambda i: stream.write(np.full(64, float(i))))
         wait_until(lambda: finished(tmp_path))
     assert len(npz(tmp_path / "x.npz")["data"]) == written
+
+
+def test_a_loop_that_kept_the_method_and_never_pauses_is_cut_off(tmp_path: Path) -> None:
+    """It outruns whoever reads its counters; what is in the file is what went in before, and the rest is counted."""
+    with Recorder("walk", dir=tmp_path) as rec:
+        stream = rec.stream("x", NPZFile("x.npz"), like=0.0)
+        write, over, calls = stream.write, threading.Event(), 0
+
+        def loop() -> None:
+            nonlocal calls
+            while not over.is_set():
+                write(float(calls))
+                calls += 1
+
+        simulation = threading.Thread(target=loop)
+        simulation.start()
+        try:
+            ask_to_stop(rec)
+            wait_until(lambda: finished(tmp_path), timeout_s=60)
+        finally:
+            over.set()
+            simulation.join()
+        summary = rec.close()["x"]
+    data = npz(tmp_path / "x.npz")["data"]
+    assert (np.diff(data) > 0).all()
+    assert (summary.attempted, summary.written) == (calls, len(data))
+    assert summary.lost["stopped"]
+    manifest = proved(tmp_path)
+    assert manifest["stopped"]["by"] == "recd stop"
+    told = manifest["streams"]["x"]
+    assert (told["state"], told["samples"]) == ("complete", len(data))
 
 
 def test_samples_that_are_not_due_are_no_loss_after_a_stop(tmp_path: Path) -> None:

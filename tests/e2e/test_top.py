@@ -167,6 +167,7 @@ def test_a_stream_is_found_opened_and_its_session_stopped(shared_runtime: Path, 
             terminal.press("front")
             assert "state            recording" not in terminal.until("filter: front")
             terminal.press("Enter")
+            terminal.until("filter: front (Esc: all)")
             terminal.press("End")
             terminal.press("Enter")
             terminal.until("walk / front", "newest sample", "▀▀▀")

@@ -28,7 +28,8 @@ def test_each_column_keeps_its_lowest_and_highest_value(
     number, shown = np.floor(x / column), np.floor(shown_x / column)
     assert set(number) == set(shown)
     for c in set(number):
-        assert (shown == c).sum() <= 2 or len(shown_x) == n
+        breaks = np.count_nonzero(np.isnan(y[number == c]).all(1))  # a broken line stays broken
+        assert (shown == c).sum() <= 2 + 4 * breaks or len(shown_x) == n
         for line in range(3):
             there, kept = y[number == c, line], shown_y[shown == c, line]
             if not np.isnan(there).all():
@@ -78,6 +79,22 @@ def test_missing_samples_break_the_line() -> None:
     x, y = trail.between("sim", 0, 10)
     assert x.tolist() == [0, 1, 5, 5]
     assert np.isnan(y[:, 0]).tolist() == [False, False, True, False]
+
+
+def test_a_hole_stays_however_few_pixels_there_are() -> None:
+    """Where samples are missing the line is broken, also among extremes of many samples and of the past."""
+    trail = Trail(2, recent_bytes=32_000)
+    seq = np.delete(np.arange(40_000), slice(15_000, 20_000))
+    for part in np.array_split(seq, 100):
+        t = part / 100
+        trail.add(t, t, part, np.stack([np.sin(t), np.cos(t)], 1))
+    x, y = trail.between("sim", -np.inf, np.inf)
+    for column in (0.0, 0.5, 5.0):
+        shown_x, shown_y = decimate(x, y, column)
+        (broken,) = np.flatnonzero(np.isnan(shown_y).all(1))
+        assert shown_x[broken - 1] < 150
+        assert shown_x[broken + 1] >= 200
+    assert len(trail) < 1500
 
 
 def test_after_stream_time_went_back_only_the_new_times_are_on_its_axis() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import io
 import json
 import os
@@ -16,35 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages import Page, Served, opened, plot_of, serving, unpacked
+from pages import Page, Served, asked, opened, plot_of, serving, told, unpacked
 from recd_client import CSVFile, HDF5File, NPZFile, NullSink, Recorder, VideoFile
 from recordings import numbered, proved
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("aiohttp", "PIL")]
-
-
-def asked(
-    served: Served,
-    path: str,
-    method: str = "GET",
-    *,
-    token: bool = True,
-    body: str | None = None,
-    **headers: str,
-) -> tuple[http.client.HTTPResponse, bytes]:
-    """One request with the path as it stands, and its answer."""
-    known = {"Authorization": f"Bearer {served.token}"} if token else {}
-    link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=60)
-    link.request(method, path, body, {**known, **{k.replace("_", "-"): v for k, v in headers.items()}})
-    answer = link.getresponse()
-    data = answer.read()
-    link.close()
-    return answer, data
-
-
-def told(served: Served, path: str) -> Any:
-    """What is answered as JSON."""
-    return json.loads(asked(served, path)[1])
 
 
 # --- what is live -------------------------------------------------------------------------------------

@@ -339,7 +339,7 @@ def test_a_session_is_stopped_only_when_that_is_confirmed(
             assert on_screen(pilot) == "MainScreen"
 
     asyncio.run(run())
-    assert asked == ([("stop_session", {"session": "id-run0"})] if stops else [])
+    assert asked == ([("stop_session", {"session": "id-run0", "by": "recd top"})] if stops else [])
 
 
 def test_help_and_warnings_are_pages_that_lead_back() -> None:

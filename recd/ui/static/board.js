@@ -16,6 +16,7 @@ export class Board {
     this.cards = new Map();
     this.fields = [];
     this.newest = null; // of all plots: where the live axis ends
+    this.asked = 0; // seconds that the server was asked for, to show all
     this.whole = null; // of a past recording: where it begins and ends
     this.clicked = () => {};
     this.watch = new IntersectionObserver((seen) => this.see(seen), { rootMargin: "200px" });
@@ -31,7 +32,22 @@ export class Board {
     if (this.view.range) return this.view.range;
     if (this.whole) return this.whole;
     const end = this.newest ?? 0;
-    return [end - this.view.span, end];
+    return [this.view.all ? Math.min(this.oldest(), end - 1) : end - this.view.span, end];
+  }
+
+  /** Time of the oldest sample of any plot. */
+  oldest() {
+    let found = this.newest ?? 0;
+    for (const card of this.cards.values()) if (card.oldest !== undefined) found = Math.min(found, card.oldest);
+    return found;
+  }
+
+  /** Seconds that the server is to send; to show all, somewhat more, so that it is seldom asked anew. */
+  span() {
+    if (!this.view.all) return this.view.span;
+    const [begin, end] = this.window();
+    if (!(end - begin <= this.asked && this.asked < 2 * (end - begin))) this.asked = 1.25 * (end - begin);
+    return this.asked;
   }
 
   /** `fields`: key, stream, streamName, field, in their order. */
@@ -46,6 +62,7 @@ export class Board {
     this.cards.clear();
     this.fields = [];
     this.newest = this.whole = null;
+    this.asked = 0;
   }
 
   isShown(key) {
@@ -125,6 +142,10 @@ export class Board {
       const { newest, from } = message.head;
       // Stream time may have gone back: the axis follows what is drawn anew.
       this.newest = this.newest === null || from === null ? newest : Math.max(this.newest, newest);
+      card.oldest = message.head.oldest;
+      card.before = message.head.before;
+      const { asked } = this;
+      if (this.view.all && this.span() !== asked) this.onChanged();
     }
     return card.take(message);
   }
@@ -155,6 +176,7 @@ export class Board {
   zoom(factor, at) {
     const [begin, end] = this.window();
     if (!this.view.range && !this.whole) {
+      if (this.view.all) this.view.change({ all: false, span: end - begin });
       this.view.change({ span: Math.min(Math.max(this.view.span * factor, 0.05), 1e6) });
       return;
     }
@@ -167,5 +189,15 @@ export class Board {
     const [begin, end] = this.window();
     const by = (end - begin) * part;
     this.setRange(begin + by, end + by);
+  }
+
+  /** A mark from outside, in the middle of what is shown. */
+  lookAt(mark) {
+    const placed = [...this.cards.values()].flatMap((c) => c.events ?? []).find((e) => e.mark === mark.n);
+    const at = this.isWall() ? mark.wall_ns / 1e9 : (placed?.sim ?? mark.t);
+    if (!Number.isFinite(at)) return;
+    const [begin, end] = this.window();
+    const half = this.view.all && !this.view.range ? 5 : (end - begin) / 2;
+    this.setRange(at - half, at + half);
   }
 }

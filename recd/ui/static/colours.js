@@ -15,4 +15,11 @@ export function stroke(line) {
 export const dash = (line, lines) =>
   lines > 40 ? undefined : DASHES[Math.floor(line / LIGHT.length) % DASHES.length];
 
-export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const known = new Map(); // theme and name -> value: every plot asks for many, whenever it is drawn
+
+/** A colour of style.css, as the theme has it. */
+export function css(name) {
+  const key = `${document.documentElement.dataset.theme} ${name}`;
+  if (!known.has(key)) known.set(key, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return known.get(key);
+}

@@ -2,6 +2,8 @@
 
 import { unpack } from "./messages.js";
 
+const HARD_MS = 12;
+const REST_MS = 1000;
 const PAUSES_MS = [200, 500, 1000, 2000];
 
 export class Link {
@@ -10,6 +12,7 @@ export class Link {
     this.handlers = handlers;
     this.view = null;
     this.failures = 0;
+    this.rested = 0; // until when nothing new is wanted
     this.decoding = []; // pictures of this round
     this.open();
   }
@@ -47,11 +50,21 @@ export class Link {
     decoded.then(() => this.draw(message.round, this.socket));
   }
 
-  /** A hidden page draws nothing, says nothing, and so is sent nothing. */
+  /**
+   * A hidden page draws nothing, says nothing, and so is sent nothing. One to which drawing is hard work says so later:
+   * the rest of its time is for whoever uses it.
+   */
   draw(round, socket) {
     requestAnimationFrame(() => {
+      const began = performance.now();
       this.handlers.draw();
-      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ op: "drawn", round }));
+      const say = () => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify({ op: "drawn", round }));
+      setTimeout(() => { // plots are drawn behind this frame's scripts
+        const now = performance.now();
+        const rest = now - began > HARD_MS ? Math.min(3 * (now - began), REST_MS) : 0;
+        this.rested = Math.max(this.rested, now) + rest; // never before an earlier round
+        setTimeout(say, this.rested - now);
+      });
     });
   }
 

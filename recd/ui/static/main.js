@@ -1,8 +1,11 @@
 // The page: what is live comes over the WebSocket, what is past is fetched; both are shown on one board.
 
+import { actions as acting } from "./actions.js";
 import { Board } from "./board.js";
 import { byId, el, setText } from "./dom.js";
+import { emptiness, showEmpty } from "./empty.js";
 import { counted, count, duration, lostCount } from "./format.js";
+import { newAlerts, showHappened } from "./happened.js";
 import { keys } from "./keys.js";
 import { Link } from "./link.js";
 import { Past } from "./past.js";
@@ -48,7 +51,7 @@ const link = new Link({
     tell();
   },
   events({ stream, events: new_ }) {
-    const all = [...(events.get(stream) ?? []), ...new_].slice(-1000);
+    const all = [...(events.get(stream) ?? []), ...new_].sort((a, b) => a.wall - b.wall).slice(-1000);
     events.set(stream, all);
     for (const card of board.cards.values()) if (card.stream === stream) card.events = all;
   },
@@ -65,14 +68,12 @@ function current() {
 
 /** Everything that the state and the view say. */
 function tell() {
-  const wrong = complaints(state.sessions);
-  const alerts = byId("alerts");
-  if (alerts.dataset.text !== wrong.join("\n")) {
-    alerts.dataset.text = wrong.join("\n");
-    alerts.replaceChildren(...wrong.slice(0, 6).map((text) => el("p", { textContent: `▲ ${text}` })));
-    if (wrong.length > 6) alerts.append(el("p", { textContent: `… and ${wrong.length - 6} more` }));
-  }
+  tellOnTop();
   const session = current();
+  const somethingElse = view.past || (!session && shownSession); // what has ended stays
+  showEmpty(somethingElse ? "" : emptiness(state, session, view.session));
+  showHappened(view.past ? past.happened() : session, board);
+  for (const name of ["mark-open", "stop-open"]) byId(name).disabled = !session || Boolean(view.past) || session.state === "finishing";
   if (!view.past) showSession(session);
   showLive(state, view.past ? null : session?.session, (id) => choose({ session: id === state.sessions.at(-1)?.session ? null : id, past: null }), board);
   showPast(listed, view.past, (id) => choose({ session: null, past: id }));
@@ -86,6 +87,19 @@ function tell() {
   byId("status").classList.toggle("live", live > 0);
 }
 
+/** What is wrong, in red; then the newest alerts. */
+function tellOnTop() {
+  const wrong = complaints(state.sessions).map((text) => ["", `▲ ${text}`]);
+  const alerts = newAlerts(state).map((text) => ["alert", `◆ ${text}`]);
+  const more = (n, className) => n > 0 && [className, `… and ${n} more`];
+  const shown = [...wrong.slice(0, 6), more(wrong.length - 6, ""), ...alerts.slice(0, 3), more(alerts.length - 3, "alert")].filter(Boolean);
+  const place = byId("alerts");
+  const text = JSON.stringify(shown);
+  if (place.dataset.text === text) return;
+  place.dataset.text = text;
+  place.replaceChildren(...shown.map(([className, textContent]) => el("p", { className, textContent })));
+}
+
 function showSession(session) {
   if (shownPast) {
     past.close();
@@ -94,8 +108,6 @@ function showSession(session) {
   if (!session) {
     if (shownSession && listed.sessions.some((s) => s.session === shownSession && s.state !== "live")) {
       ended(shownSession);
-    } else if (!shownSession && !state.first) {
-      byId("summary").replaceChildren(el("p", { className: "none", textContent: view.session ? "This recording is not live." : "Nothing is being recorded. What is recorded next appears here." }));
     }
     return;
   }
@@ -140,12 +152,12 @@ function ask() {
     return;
   }
   const { plots, pictures } = board.requests();
-  link.want({ op: "view", clock: view.clock, span: view.span, range: view.range, plots, pictures: view.paused ? [] : pictures });
+  link.want({ op: "view", clock: view.clock, span: board.span(), range: view.range, plots, pictures: view.paused ? [] : pictures });
 }
 
 // --- controls -----------------------------------------------------------------------------------
 
-byId("span").append(...SPANS.map((s) => el("option", { value: s, textContent: s < 60 ? `${s} s` : s < 3600 ? `${s / 60} min` : `${s / 3600} h` })));
+byId("span").append(...SPANS.map((s) => el("option", { value: s, textContent: s < 60 ? `${s} s` : s < 3600 ? `${s / 60} min` : `${s / 3600} h` })), el("option", { value: "all", textContent: "all" }));
 
 function showControls() {
   const { paused } = view;
@@ -160,10 +172,18 @@ function showControls() {
   const span = byId("span");
   span.querySelector("[data-other]")?.remove();
   if (!SPANS.includes(view.span)) span.append(el("option", { value: view.span, textContent: duration(view.span), "data-other": "" }));
-  span.value = view.span;
+  span.value = view.all ? "all" : view.span;
+}
+
+const acts = acting(() => (view.past ? null : current()));
+
+function setSpan(value) {
+  view.change({ range: null, all: value === "all", ...(value === "all" ? {} : { span: Number(value) }) });
 }
 
 const actions = {
+  ...acts,
+  all: () => view.past || setSpan(view.all ? view.span : "all"),
   pause: () => (view.paused || view.past ? board.goLive() : board.pause()),
   clock: () => view.change({ clock: view.clock === "sim" ? "wall" : "sim", range: null }),
   theme() {
@@ -181,7 +201,9 @@ byId("theme").onclick = actions.theme;
 byId("menu").onclick = actions.sidebar;
 byId("help-open").onclick = actions.help;
 byId("clock").onchange = () => actions.clock();
-byId("span").onchange = () => view.change({ span: Number(byId("span").value), range: null });
+byId("mark-open").onclick = actions.mark;
+byId("stop-open").onclick = actions.stop;
+byId("span").onchange = () => setSpan(byId("span").value);
 keys(board, actions);
 
 // --- what is past -------------------------------------------------------------------------------
@@ -195,7 +217,7 @@ async function list() {
   }
 }
 list();
-setInterval(() => document.hidden || list(), PAST_MS);
+setInterval(() => document.hidden || !connected || list(), PAST_MS);
 
 // --- the view has changed -----------------------------------------------------------------------
 

@@ -48,10 +48,17 @@ export class Past {
     byId("summary").replaceChildren();
   }
 
+  /** Alerts and marks from outside, as those of a live session. */
+  happened() {
+    const marks = this.told?.marks.filter((m) => m.source) ?? [];
+    return { marks, marks_total: marks.length };
+  }
+
   eventsOf(name) {
-    const marks = this.told.marks.map((m) => ({ kind: "mark", label: m.label, fields: m.fields, sim: m.t }));
+    const kinds = { alert: "alert", outside: "outside" };
+    const marks = this.told.marks.map((m) => ({ kind: kinds[m.source] ?? "mark", mark: m.n, about: m.about, label: m.label, fields: m.fields, sim: m.t }));
     const stream = this.told.streams.find((s) => s.name === name);
-    const gaps = (stream?.gaps ?? []).map((g) => ({ kind: "loss", lost: g.count, sim: g.t_first ?? g.t }));
+    const gaps = (stream?.gaps ?? []).map((g) => ({ kind: "loss", lost: g.count, sim: g.t_last ?? g.t_first, from: { sim: g.t_first }, to: { sim: g.t_last } }));
     return [...marks, ...gaps].filter((e) => Number.isFinite(e.sim)).sort((a, b) => a.sim - b.sim);
   }
 

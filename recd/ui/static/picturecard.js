@@ -19,19 +19,17 @@ export class PictureCard {
     const close = el("button", { type: "button", className: "small", textContent: "×", "aria-label": `Hide ${this.key}` });
     close.onclick = () => board.setShown(this.key, false);
     const large = el("button", { type: "button", className: "small", textContent: "⤢", "aria-label": `Enlarge ${this.key}`, "aria-pressed": false });
-    large.onclick = () => {
-      large.setAttribute("aria-pressed", this.element.classList.toggle("large"));
-      board.changed();
-    };
+    large.onclick = () => board.view.toggle("large", this.key);
+    this.large = large;
     const name = this.field.name === "data" ? this.streamName : this.key;
     this.told = el("p", { className: "told" });
     this.element = el(
       "section",
       { className: "card picture", "aria-label": `Camera ${name}` },
-      el("div", { className: "bar" }, el("h3", { textContent: name }), el("span", { className: "fill" }), this.chooser(), large, close),
+      el("div", { className: "bar" }, el("h3", { textContent: name }), el("span", { className: "fill" }), large, close),
       el("div", { className: "frame" }, this.canvas),
       this.field.colours ? null : this.buildScale(),
-      this.told,
+      el("div", { className: "foot" }, this.told, this.chooser()),
     );
   }
 
@@ -52,20 +50,47 @@ export class PictureCard {
   }
 
   buildScale() {
-    this.low = el("span");
-    this.high = el("span");
+    const end = (which) => {
+      const input = el("input", { type: "number", step: "any", "aria-label": `${which} value of the colours of ${this.key}; empty: automatic` });
+      input.onchange = () => this.setScale();
+      return input;
+    };
+    this.low = end("Lowest");
+    this.high = end("Highest");
     this.ramp = el("span", { className: "ramp" });
-    return el("div", { className: "scale" }, this.low, this.ramp, this.high);
+    const unit = this.field.unit ? el("span", { textContent: this.field.unit }) : null;
+    return el("div", { className: "scale" }, this.low, this.ramp, this.high, unit);
+  }
+
+  /** One end is given: the other stays where it is now. One is emptied: both follow the picture again. */
+  setScale() {
+    const { scales } = this.board.view;
+    const given = [this.low, this.high].map((input) => input.value.trim());
+    const pair = given.map((text, i) => (text === "" ? this.head?.scale?.[i] : Number(text)));
+    const automatic = given.every((text) => text === "") || (scales.has(this.key) && given.includes(""));
+    const good = automatic || pair[0] < pair[1];
+    if (automatic) scales.delete(this.key);
+    else if (good) scales.set(this.key, pair);
+    this.high.setCustomValidity(good ? "" : "The highest value must be above the lowest.");
+    if (this.high.reportValidity()) this.board.view.change();
   }
 
   refresh() {
     if (this.choice) this.choice.value = this.map;
+    const isLarge = this.board.view.lists.large.has(this.key);
+    this.large.setAttribute("aria-pressed", isLarge);
+    if (this.element.classList.toggle("large", isLarge) !== this.wasLarge) this.board.changed();
+    this.wasLarge = isLarge;
+    if (!this.ramp) return;
+    this.ramp.dataset.map = this.map;
+    const fixed = this.board.view.scales.get(this.key);
+    for (const [i, input] of [this.low, this.high].entries()) if (document.activeElement !== input) input.value = fixed?.[i] ?? "";
   }
 
   request() {
     const pixels = Math.max(this.canvas.clientWidth, 80) * devicePixelRatio;
     const width = Math.min(Math.ceil(pixels / STEP_PX) * STEP_PX, this.field.shape[1]);
-    return { id: this.key, stream: this.stream, field: this.field.name, width, map: this.map, scale: null };
+    return { id: this.key, stream: this.stream, field: this.field.name, width, map: this.map, scale: this.board.view.scales.get(this.key) ?? null };
   }
 
   /** A frame came: decoded beside, the newest is drawn. */
@@ -99,10 +124,8 @@ export class PictureCard {
     canvas.dataset.seq = head.seq;
     setText(this.told, `t = ${head.t.toFixed(2)} s · ${head.width}×${head.height}`);
     if (head.scale && this.ramp) {
-      const unit = this.field.unit ? ` ${this.field.unit}` : "";
-      setText(this.low, number(head.scale[0]) + unit);
-      setText(this.high, number(head.scale[1]) + unit);
-      this.ramp.dataset.map = this.map;
+      this.low.placeholder = number(head.scale[0]);
+      this.high.placeholder = number(head.scale[1]);
     }
     this.dirty = false;
   }

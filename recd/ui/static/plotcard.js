@@ -6,9 +6,12 @@ import { el, setText } from "./dom.js";
 import { clockTime, number, tick } from "./format.js";
 import { Lines } from "./lines.js";
 import { marks } from "./marks.js";
+import { touch } from "./touch.js";
 
 const HEIGHT = 210;
 const LEGEND_MS = 100;
+const DENSE = 1.6; // points for each pixel
+const MANY = 40; // of more lines nobody sees each pixel, and drawing them takes its time
 const STEP_PX = 64; // the server's pixels change in such steps, not with every drag of the window
 
 export class PlotCard {
@@ -47,9 +50,10 @@ export class PlotCard {
 
   /** What the server is asked for. */
   request() {
-    const pixels = Math.max(this.place.clientWidth, 100) * devicePixelRatio;
+    const { shown } = this;
+    const pixels = Math.max(this.place.clientWidth, 100) * (shown.length > MANY ? 0.5 : devicePixelRatio);
     const width = Math.ceil(pixels / STEP_PX) * STEP_PX;
-    return { id: this.key, stream: this.stream, field: this.field.name, lines: this.shown, width };
+    return { id: this.key, stream: this.stream, field: this.field.name, lines: shown, width };
   }
 
   /** Build the plot anew: after another choice of lines, scale, theme or clock. */
@@ -63,7 +67,6 @@ export class PlotCard {
     this.log.setAttribute("aria-pressed", logarithmic);
     const axis = { stroke: css("--dim"), grid: { stroke: css("--grid"), width: 1 }, ticks: { stroke: css("--grid"), size: 4 } };
     axis.font = "11px system-ui, sans-serif";
-    const width = shown.length > 12 ? 1 : 1.5;
     this.plot = new uPlot(
       {
         width: Math.max(this.place.clientWidth, 100),
@@ -88,8 +91,8 @@ export class PlotCard {
           { ...axis, size: 26, space: 80, values: (u, splits, a, s, step) => splits.map((v) => (this.board.isWall() ? clockTime(v, step) : `${tick(v)} s`)) },
           { ...axis, size: 58, space: 34, values: (u, splits) => splits.map(tick) },
         ],
-        series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), width, dash: dash(i, shown.length) }))],
-        plugins: [marks(() => this.placed(), () => this.playhead)],
+        series: [{}, ...shown.map((i) => ({ label: this.field.labels[i], stroke: stroke(i), dash: dash(i, shown.length) }))],
+        plugins: [marks(() => this.placed(), this)],
         hooks: {
           setSelect: [(u) => this.select(u)],
           setCursor: [() => this.tellValues(true)],
@@ -99,6 +102,7 @@ export class PlotCard {
       this.lines.data(),
       this.place,
     );
+    touch(this.plot.over, this.board);
     this.plot.over.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     this.buildLegend();
   }
@@ -161,6 +165,9 @@ export class PlotCard {
   draw() {
     if (!this.visible) return;
     this.lines.cut(this.board.window()[0]);
+    // Thick lines that go up and down in each pixel take long to draw, and look like thin ones.
+    const thin = this.lines.rows > DENSE * this.place.clientWidth * devicePixelRatio || this.shown.length > 12;
+    for (const s of this.plot.series.slice(1)) s.width = thin ? 1 / devicePixelRatio : 1.5;
     this.plot.setData(this.lines.data());
     this.dirty = false;
     this.tellValues(false);
@@ -169,15 +176,27 @@ export class PlotCard {
   /** Events of the stream, with their places on this axis. */
   placed() {
     const wall = this.board.isWall();
-    return this.events
-      .filter((e) => wall || e.seq === undefined || e.seq >= this.epoch)
-      .map((e) => ({ ...e, x: wall ? e.wall : e.sim }));
+    const { events, epoch } = this;
+    if (this.placedOf?.events !== events || this.placedOf.wall !== wall || this.placedOf.epoch !== epoch) {
+      const clock = wall ? "wall" : "sim";
+      const placed = events
+        .filter((e) => wall || e.seq === undefined || e.seq >= epoch)
+        .map((e) => ({ ...e, x: e[clock], from: e.from?.[clock], to: e.to?.[clock] }))
+        .sort((a, b) => a.x - b.x);
+      this.placedOf = { events, wall, epoch, placed };
+    }
+    return this.placedOf.placed;
   }
 
   /** The values under the cursor, else the newest, in the legend. */
   tellValues(now) {
     const time = performance.now();
-    if (!now && time - this.legendAt < LEGEND_MS) return;
+    if (!now && time - this.legendAt < LEGEND_MS) {
+      this.legendTimer ??= setTimeout(() => this.tellValues(true), LEGEND_MS);
+      return;
+    }
+    clearTimeout(this.legendTimer);
+    this.legendTimer = null;
     this.legendAt = time;
     const at = this.plot?.cursor.idx;
     const hovers = at !== null && at !== undefined && this.plot.cursor.left >= 0;
@@ -228,6 +247,7 @@ export class PlotCard {
   }
 
   destroy() {
+    clearTimeout(this.legendTimer);
     this.plot.destroy();
     this.element.remove();
   }

@@ -2,6 +2,7 @@
 
 import { byId, el, keyed, setText } from "./dom.js";
 import { bytes, count, duration, localTime, losses, lostCount, rate } from "./format.js";
+import { makeSpark, showSpark } from "./spark.js";
 
 const HEALTHY = new Set(["recording", "finishing", "finished"]);
 
@@ -18,6 +19,7 @@ export function complaints(sessions) {
         if ((!HEALTHY.has(sink.state) || sink.reason) && sink.reason !== stream.reason) found.push(`${where} / ${sink.name}: ${reason(sink)}`);
       }
     }
+    for (const alert of session.alerts ?? []) if (alert.reason) found.push(`${session.name} / alert ${alert.condition}: ${reason(alert)}`);
     // A session that is not well for no reason of its own repeats its worst stream.
     if (found.length === before && (!HEALTHY.has(session.state) || session.reason)) found.push(`${session.name}: ${reason(session)}`);
   }
@@ -60,7 +62,7 @@ const makeStream = () =>
     {},
     el("span", { className: "dot" }),
     el("span", { className: "name" }),
-    el("span", { className: "rate" }),
+    el("span", { className: "rate" }, makeSpark(), el("span")),
     el("span", { className: "lost" }),
     el("span", { className: "detail" }),
     el("span", { className: "fields" }),
@@ -72,7 +74,9 @@ function showStream(row, stream, chosen, board) {
   row.dataset.state = n || !HEALTHY.has(stream.state) ? "wrong" : stream.rate > 0 ? "moving" : "still";
   dot.title = stream.state;
   setText(name, stream.name);
-  setText(hz, stream.rate > 0 ? rate(stream.rate) : stream.state === "recording" ? "no new samples" : stream.state);
+  if (stream !== row.told) showSpark(hz.firstChild, stream.rate); // once for each state, however often it is shown
+  row.told = stream;
+  setText(hz.lastChild, stream.rate > 0 ? rate(stream.rate) : stream.state === "recording" ? "no new samples" : stream.state);
   setText(lost, n ? `▲ ${count(n)} lost` : "");
   setText(detail, `${count(stream.written)} samples${stream.bytes ? ` · ${bytes(stream.bytes)}` : ""}`);
   detail.title = `waiting in memory ${bytes(stream.buffered_bytes)}, on disk ${bytes(stream.spooled_bytes)}`;

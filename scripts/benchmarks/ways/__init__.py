@@ -9,6 +9,7 @@ handed   a queue, and a thread or a process behind it
 video    PyAV and imageio-ffmpeg, in the loop
 rrd      rerun, to a file
 mcap     Foxglove, to a file
+shown    live views, recd's and others'
 =======  ==================================================================
 
 Each peer is used as its own documentation recommends; what it wrote is counted in its file.

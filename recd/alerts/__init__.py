@@ -1,0 +1,1 @@
+"""Conditions over what is being recorded: looked at through taps, told, and put on the timeline as marks."""
