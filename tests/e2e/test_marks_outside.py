@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from recd import reader
 from recd.cli._common import connect
 from recd_client import ClosedError, CSVFile, NPZFile, OptionError, Recorder, RecordTooLargeError
 from recd_client.errors import NoSuchSessionError, RecdError
@@ -70,6 +72,12 @@ def test_marks_from_outside_stand_in_the_manifest_among_the_recorders_own(tmp_pa
         "source": "outside", "mono_ns": 0, "wall_ns": 0,
     }  # fmt: skip
     assert (marks[3]["source"], marks[3]["t"], marks[3]["stream"]) == ("alert", None, None)
+    read = reader.open(tmp_path).marks
+    assert [(m.label, m.source, dict(m.seq)) for m in read[1:4:2]] == [
+        ("pushed", "outside", {"state": 7}),
+        ("second", "alert", {}),
+    ]
+    assert (read[1].t, read[1].step, math.isnan(read[3].t)) == (0.25, -1, True)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_directory_and_its_manifest_are_the_recording(finished: Path) -> None:
             assert run["state"].shapes == {"q": (3,), "n": ()}
             assert run["state"].sources == ("hdf5", "npz", "csv")
             assert [(m.label, m.fields, m.source) for m in run.marks] == [
-                ("fell", {"height": 0.5}, run.session)
+                ("fell", {"height": 0.5}, "recorder")
             ]
             assert "walk" in repr(run)
 
