@@ -61,8 +61,9 @@ def record(
     *sinks : SinkOptions
         Where the state goes; default: ``NPZFile("<name>.npz")``. A :class:`CSVFile` without a ``header``
         gets the model's names: ``qpos.hip``, ``sensordata.imu.x``, ...
-    state : sequence of str, mjtState or int, optional
-        What to record: names of arrays or numbers of ``MjData``, or a combination of ``mjtState`` bits.
+    state : sequence of str, mjtState or int, or True, optional
+        What to record: names of arrays or numbers of ``MjData``, or a combination of ``mjtState`` bits. True:
+        all that the next step depends on (``mjSTATE_INTEGRATION``), so that a replay goes on bit for bit.
         Default: ``qpos``, ``qvel``, ``act``, ``ctrl`` and ``sensordata``, of which the model has any.
     named : bool
         One field per number, with its unit, instead of one per array: ``qpos.hip`` instead of ``qpos``.
@@ -148,6 +149,8 @@ def state_fields(model: mujoco.MjModel, data: mujoco.MjData, state: Any) -> list
     """
     if state is None:
         return [name for name in DEFAULT_STATE if np.size(getattr(data, name))]
+    if state is True:
+        state = mujoco.mjtState.mjSTATE_INTEGRATION
     if isinstance(state, str):
         state = (state,)
     if not isinstance(state, Sequence):
@@ -177,18 +180,23 @@ def _of_bits(data: mujoco.MjData, state: Any) -> list[str]:
         bits = int(state)
     except (TypeError, ValueError):
         raise checks.refuse("state", state, "names of arrays of MjData, or mjtState bits") from None
-    single = {
-        int(member): label.removeprefix("mjSTATE_").lower()
-        for label, member in mujoco.mjtState.__members__.items()
-        if int(member).bit_count() == 1
-    }
-    unknown = bits & ~sum(single)
+    known = state_bits()
+    unknown = bits & ~sum(known.values())
     if bits <= 0 or unknown:
         raise OptionError(
             f"state={state!r}: there is no such mjtState bit", "combine members of mujoco.mjtState"
         )
-    names = [_OTHER_NAMES.get(label, label) for bit, label in sorted(single.items()) if bits & bit]
-    return [name for name in names if np.size(getattr(data, name))]
+    return [name for name, bit in known.items() if bits & bit and np.size(getattr(data, name))]
+
+
+def state_bits() -> dict[str, int]:
+    """Names in MjData of all that a state is made of, with their ``mjtState`` bits, in the order of ``mj_getState``."""
+    single = sorted(
+        (int(member), label.removeprefix("mjSTATE_").lower())
+        for label, member in mujoco.mjtState.__members__.items()
+        if int(member).bit_count() == 1
+    )
+    return {_OTHER_NAMES.get(label, label): bit for bit, label in single}
 
 
 class State:
