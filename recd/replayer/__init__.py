@@ -93,13 +93,13 @@ def _adapter(sim: Any) -> tuple[Any, tuple[str, ...]]:
 
             return MujocoReplay, ("stream", "episodes")
         if "gymnasium" in kinds:
-            from .gymnasium import GymnasiumReplay
+            from .gymnasium import adapter
 
-            return GymnasiumReplay, ("stream", "episodes")
+            return adapter, ("stream", "episodes")
         if "genesis" in kinds:
             from .genesis import GenesisReplay
 
-            return GenesisReplay, ("stream", "episodes", "fields", "control")
+            return GenesisReplay, ("stream", "episodes", "fields")
     except ModuleNotFoundError as e:
         raise MissingLibraryError(f"replaying needs {e.name}, which is not installed here", f"pip install {e.name}") from None
     raise OptionError(

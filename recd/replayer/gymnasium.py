@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from recd_client.errors import OptionError, RecdError, ReplayWarning
+from recd_client.errors import OptionError, ReplayWarning
 from recd_client.gymnasium.spaces import Leaf, leaves_of
 from recd_client.gymnasium.tape import number_in
 
@@ -20,7 +20,10 @@ from ..reader import ArrayStream, Run
 from .report import Report, Skipped
 from .rows import Row, Stretch, find_stream, rows, stretches
 
-_NEEDED = ("reward", "terminated", "truncated", "episode", "seed")
+if TYPE_CHECKING:
+    from .mujoco import MujocoReplay
+
+_NEEDED: Final = ("reward", "terminated", "truncated", "episode", "seed")
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,8 @@ class GymnasiumReplay:
     def __iter__(self) -> Iterator[Step]:
         """Reset and step through the episodes; what cannot be replayed is in ``skipped`` afterwards."""
         self.skipped = []
+        # Number of the episode that the environment has behind it, and where it ended; None: nobody knows.
         after: int | None = None
-        """Number of the episode that the environment has behind it, to its end; None: nobody knows where it is."""
         done = -1
         for part in self._stretches:
             row = next(self._rows(Stretch(part.start, part.start + 1)))
@@ -158,8 +161,8 @@ class GymnasiumReplay:
                 self.skipped.append(Skipped(part.start, part.stop, why))
                 after = None
                 continue
-            stop = yield from self._episode(part, None if seed < 0 else seed)
-            done, after = part.stop, number if stop else None
+            yield from self._episode(part, None if seed < 0 else seed)
+            done, after = part.stop, number
 
     def _episode(self, part: Stretch, seed: int | None) -> Iterator[Step]:
         for row in self._rows(part):
@@ -171,7 +174,6 @@ class GymnasiumReplay:
             action = _assembled(self.env.action_space, "action", row.values, self._separator)
             came = self.env.step(action)
             yield Step(row.index, row.t, number, action, *came, dict(row.values))
-        return True
 
     def _rows(self, part: Stretch) -> Iterator[Row]:
         return rows(self.stream, part.start, part.stop, self.stream.fields)
@@ -205,6 +207,21 @@ class GymnasiumReplay:
         return report
 
 
+def adapter(
+    run: Run, env: Any, *, stream: str | None = None, episodes: Sequence[int] | None = None
+) -> GymnasiumReplay | MujocoReplay:
+    """By actions, where episodes are recorded; by states, where only those are and the environment is MuJoCo's."""
+    own = getattr(env, "unwrapped", env)
+    chosen = run.streams if stream is None else {stream: run.streams.get(stream)}
+    arrays = [s for s in chosen.values() if isinstance(s, ArrayStream)]
+    if any(map(_has_episodes, arrays)) or not any("qpos" in s.fields for s in arrays) or not hasattr(own, "set_state"):
+        return GymnasiumReplay(run, env, stream=stream, episodes=episodes)
+    from .mujoco import MujocoReplay
+
+    env.reset()  # else it refuses to render
+    return MujocoReplay(run, (own.model, own.data), stream=stream, episodes=episodes)
+
+
 def _has_episodes(stream: ArrayStream) -> bool:
     names = {name.partition(".")[0] for name in stream.fields}
     whole = {*_NEEDED} <= {*stream.fields}
@@ -224,5 +241,3 @@ def _assembled(space: Any, name: str, values: Any, separator: str) -> Any:
         return value.copy() if space.stack else tuple(np.array(one)[()] for one in value)
     return np.array(value)[()] if isinstance(space, spaces.Discrete) else np.array(value)
 
-
-__all__ = ["GymnasiumReplay", "RecdError", "Step"]
