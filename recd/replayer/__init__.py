@@ -60,12 +60,16 @@ def replay(
     MissingLibraryError
         The simulator is not installed.
     """
-    opened = run if isinstance(run, Run) else open_run(run)
     made, own = _adapter(sim)
     given = {key: options.pop(key) for key in own if key in options}
+    opened = run if isinstance(run, Run) else open_run(run)
     replayed = made(opened, sim, **given)
     if check:
-        return _call(replayed.check, options)
+        try:
+            return _call(replayed.check, options)
+        finally:
+            if opened is not run:
+                opened.close()
     if options:
         raise OptionError(f"{', '.join(options)}: only with check=True", "add it, or leave these out")
     return replayed

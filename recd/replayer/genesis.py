@@ -67,6 +67,8 @@ class GenesisReplay:
         self.stream: ArrayStream = find_stream(
             run, stream, lambda s: any(named[name] in s.fields for name in STATES), needed
         )
+        for f in (fields or {}).values():
+            self.stream[f]  # names those that there are
         self._fields = {name: f for name, f in named.items() if f in self.stream.fields}
         for name in STATES:
             if name not in self._fields:

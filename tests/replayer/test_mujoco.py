@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import recd
 from recd.cli import main
 from recd_client import CSVFile, HDF5File, NPZFile, OptionError, Recorder
-from recd_client.errors import ReplayWarning
+from recd_client.errors import DataLossWarning, ReplayWarning
 from recordings import decoded, manifest_of
 
 if not os.environ.get("DISPLAY"):
@@ -147,8 +147,10 @@ def test_a_divergence_is_told_with_its_place_and_its_size(tmp_path: Path) -> Non
     assert worst.differing > 200
     assert 100 <= worst.at < STEPS
     assert report.fields["time"].differing == 0
-    later = recd.replay(changed / "s.npz", model, check=True, tolerance=worst.max_abs / 2).first
-    assert later is None or later.index > 100
+    bounds: dict[str, Any] = {"tolerance": worst.max_abs / 2, "fields": ["qvel"]}
+    later = recd.replay(changed / "s.npz", model, check=True, **bounds).first
+    assert later is not None
+    assert later.index > 100
     assert "sample 100 (t = 0.202 s)" in str(report)
 
 
@@ -205,7 +207,8 @@ def test_samples_before_the_step_are_told_from_those_behind_it(tmp_path: Path) -
 def test_resets_and_gaps_begin_anew(tmp_path: Path) -> None:
     """Each episode is checked from its own first state; behind lost samples the check is not whole, and says so."""
     model, data = simulation()
-    with record(model, data, state=True, dir=tmp_path, overflow="block") as rec:
+    rec = record(model, data, state=True, dir=tmp_path, overflow="block")
+    with pytest.warns(DataLossWarning, match="interrupted 1"), rec:
         for episode in range(3):
             mujoco.mj_resetData(model, data)
             data.qvel[0] = episode
@@ -243,7 +246,7 @@ def test_another_camera_films_the_recorded_states(tmp_path: Path) -> None:
                 expected.append(renderer.render().astype(int))
     assert len(frames) == len(expected) == 10
     assert np.abs(frames - np.array(expected)).mean() < 3
-    assert np.abs(expected[0] - expected[-1]).mean() > 0.5
+    assert np.abs(expected[0] - expected[-1]).mean() > 0.2
 
 
 def test_the_command_ends_with_0_only_if_the_check_holds(tmp_path: Path) -> None:
