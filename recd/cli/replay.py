@@ -26,13 +26,17 @@ DIVERGED_EXIT_CODE = 1
 @click.option("--env", metavar="ID", help="An environment of Gymnasium: it takes the recorded actions.")
 @click.option("--stream", metavar="NAME", help="Which holds states or episodes, where several do.")
 @click.option("--episodes", metavar="NUMBERS", help="Only these, from 0 on, with commas between.")
-@click.option("--check", is_flag=True, help="Feed the recorded actions, and compare; exit code 1 if it diverges.")
+@click.option(
+    "--check", is_flag=True, help="Feed the recorded actions, and compare; exit code 1 if it diverges."
+)
 @click.option("--tolerance", type=float, default=0.0, show_default=True, help="check: what counts as equal.")
 @click.option("--recorded", type=click.Choice(["after", "before"]), default="after", show_default=True,
               help="check, MuJoCo: samples were written behind mj_step, or before it.")  # fmt: skip
 @click.option("--begin", type=click.Choice(["recording", "simulation"]), default="recording", show_default=True,
               help="check, MuJoCo: from the first recorded state, or a step before it from a fresh model.")  # fmt: skip
-@click.option("--render", "camera", metavar="CAMERA", help="Film it with this camera of the model; -1: the free one.")
+@click.option(
+    "--render", "camera", metavar="CAMERA", help="Film it with this camera of the model; -1: the free one."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="render: the film.")
 @click.option("--fps", type=float, default=30.0, show_default=True, help="render: frames per second.")
 @click.option("--size", default="640x480", show_default=True, metavar="WxH", help="render: pixels.")
@@ -63,7 +67,9 @@ def _check_options(options: dict[str, Any]) -> None:
     if (options["model"] is None) == (options["env"] is None):
         raise OptionError("expected --model or --env", "for instance --model arm.xml, or --env Humanoid-v5")
     if options["env"] is not None and not options["check"]:
-        raise OptionError("--env goes with --check", "add it; to step through in Python: recd.replay(run, env)")
+        raise OptionError(
+            "--env goes with --check", "add it; to step through in Python: recd.replay(run, env)"
+        )
     if options["camera"] is not None and (options["check"] or options["output"] is None):
         raise OptionError("--render goes with --output, and not with --check", "for instance -o side.mp4")
 
@@ -106,7 +112,9 @@ def _environment(name: str) -> Any:
     try:
         import gymnasium
     except ModuleNotFoundError:
-        raise MissingLibraryError("--env needs gymnasium, which is not installed here", "pip install gymnasium") from None
+        raise MissingLibraryError(
+            "--env needs gymnasium, which is not installed here", "pip install gymnasium"
+        ) from None
     try:
         return gymnasium.make(name)
     except gymnasium.error.Error as e:
@@ -119,7 +127,9 @@ def _numbers(text: str | None) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise OptionError(f"--episodes {text}: expected numbers with commas between", "--episodes 0,2") from None
+        raise OptionError(
+            f"--episodes {text}: expected numbers with commas between", "--episodes 0,2"
+        ) from None
 
 
 def _size(text: str) -> tuple[int, int]:

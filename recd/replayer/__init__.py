@@ -79,7 +79,9 @@ def _call(check: Any, options: dict[str, Any]) -> Any:
     known = check.__func__.__kwdefaults__ or {}
     for name in options:
         if name not in known:
-            raise OptionError(f"{name}: no option of a check, it takes {', '.join(known)}", "choose one of these")
+            raise OptionError(
+                f"{name}: no option of a check, it takes {', '.join(known)}", "choose one of these"
+            )
     return check(**options)
 
 
@@ -105,7 +107,9 @@ def _adapter(sim: Any) -> tuple[Any, tuple[str, ...]]:
 
             return GenesisReplay, ("stream", "episodes", "fields")
     except ModuleNotFoundError as e:
-        raise MissingLibraryError(f"replaying needs {e.name}, which is not installed here", f"pip install {e.name}") from None
+        raise MissingLibraryError(
+            f"replaying needs {e.name}, which is not installed here", f"pip install {e.name}"
+        ) from None
     raise OptionError(
         f"sim: cannot replay into {type(first).__name__}",
         "pass an MjModel or the path of one, (model, data), a gymnasium.Env, or an entity of Genesis",

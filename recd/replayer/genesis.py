@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import genesis as gs
 import numpy as np
 
+import genesis as gs
 from recd_client.errors import OptionError
 
 from ..reader import ArrayStream, Run
@@ -59,11 +59,15 @@ class GenesisReplay:
         known = (*STATES, *CONTROLS)
         for name in fields or ():
             if name not in known:
-                raise OptionError(f"fields: {name!r} cannot be set, {', '.join(known)} can", "use these as keys")
+                raise OptionError(
+                    f"fields: {name!r} cannot be set, {', '.join(known)} can", "use these as keys"
+                )
         named = {**{name: name for name in known}, **(fields or {})}
         self.run, self.entity = run, entity
         self.scene = entity.scene if hasattr(entity, "scene") else entity._scene
-        needed = f"a stream with a field {' or '.join(named[name] for name in STATES)} (or fields={{'qpos': ...}})"
+        needed = (
+            f"a stream with a field {' or '.join(named[name] for name in STATES)} (or fields={{'qpos': ...}})"
+        )
         self.stream: ArrayStream = find_stream(
             run, stream, lambda s: any(named[name] in s.fields for name in STATES), needed
         )
@@ -76,8 +80,8 @@ class GenesisReplay:
             found, own = self.stream.shapes[self._fields[name]], tuple(self._get(name).shape)
             if found != own:
                 raise OptionError(
-                    f"stream {self.stream.name!r}: {self._fields[name]} was recorded with the shape {found}, get_{name} of "
-                    f"this entity has {own}",
+                    f"stream {self.stream.name!r}: {self._fields[name]} was recorded with the shape {found}, get_"
+                    f"{name} of this entity has {own}",
                     "pass the entity that was recorded, in a scene with as many environments",
                 )
         self._stretches = stretches(run, self.stream, episodes)
@@ -158,7 +162,7 @@ class GenesisReplay:
                 getattr(self.entity, name)(np.array(row.values[self._fields[name]]))
 
     def _steps(self, before: Row, row: Row) -> int:
-        steps = (row.t - before.t) / self.scene.dt
+        steps = float((row.t - before.t) / self.scene.dt)
         if not math.isfinite(steps) or abs(steps - round(steps)) > _OFF_STEP * max(1.0, abs(steps)):
             raise OptionError(
                 f"sample {row.index} is {steps:.6g} steps of {self.scene.dt:g} s behind the one before",

@@ -102,7 +102,9 @@ class GymnasiumReplay:
         self._actions = self._leaves(env.action_space, "action")
         self._observations = self._leaves(env.observation_space, "observation")
         start = f"info{self._separator}"
-        self._infos = {f: f[len(start) :].split(self._separator) for f in self.stream.fields if f.startswith(start)}
+        self._infos = {
+            f: f[len(start) :].split(self._separator) for f in self.stream.fields if f.startswith(start)
+        }
         self._stretches = stretches(run, self.stream, episodes)
         self.skipped: list[Skipped] = []
         self.notes = self._differing()
@@ -117,8 +119,8 @@ class GymnasiumReplay:
         there = {f for f in self.stream.fields if f == name or f.startswith(start)}
         if own != there:
             raise OptionError(
-                f"stream {self.stream.name!r} has {', '.join(sorted(there))}, the environment's {name}_space {space} has "
-                f"{', '.join(sorted(own))}",
+                f"stream {self.stream.name!r} has {', '.join(sorted(there))}, the environment's {name}_space {space} "
+                f"has {', '.join(sorted(own))}",
                 "pass the environment that was recorded, with the same wrappers",
             )
         for leaf in leaves:
@@ -169,11 +171,16 @@ class GymnasiumReplay:
             number = int(row.values["episode"])
             if row.index == part.start:
                 observation, info = self.env.reset(seed=seed)
-                yield Step(row.index, row.t, number, None, observation, 0.0, False, False, info, dict(row.values))
+                yield Step(
+                    row.index, row.t, number, None, observation, 0.0, False, False, info, dict(row.values)
+                )
                 continue
             action = _assembled(self.env.action_space, "action", row.values, self._separator)
-            came = self.env.step(action)
-            yield Step(row.index, row.t, number, action, *came, dict(row.values))
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            yield Step(
+                row.index, row.t, number, action,
+                observation, reward, terminated, truncated, info, dict(row.values),
+            )  # fmt: skip
 
     def _rows(self, part: Stretch) -> Iterator[Row]:
         return rows(self.stream, part.start, part.stop, self.stream.fields)
@@ -214,7 +221,11 @@ def adapter(
     own = getattr(env, "unwrapped", env)
     chosen = run.streams if stream is None else {stream: run.streams.get(stream)}
     arrays = [s for s in chosen.values() if isinstance(s, ArrayStream)]
-    if any(map(_has_episodes, arrays)) or not any("qpos" in s.fields for s in arrays) or not hasattr(own, "set_state"):
+    if (
+        any(map(_has_episodes, arrays))
+        or not any("qpos" in s.fields for s in arrays)
+        or not hasattr(own, "set_state")
+    ):
         return GymnasiumReplay(run, env, stream=stream, episodes=episodes)
     from .mujoco import MujocoReplay
 
@@ -225,7 +236,11 @@ def adapter(
 def _has_episodes(stream: ArrayStream) -> bool:
     names = {name.partition(".")[0] for name in stream.fields}
     whole = {*_NEEDED} <= {*stream.fields}
-    return whole and any(n.startswith("action") for n in names) and any(n.startswith("observation") for n in names)
+    return (
+        whole
+        and any(n.startswith("action") for n in names)
+        and any(n.startswith("observation") for n in names)
+    )
 
 
 def _assembled(space: Any, name: str, values: Any, separator: str) -> Any:
@@ -240,4 +255,3 @@ def _assembled(space: Any, name: str, values: Any, separator: str) -> Any:
     if isinstance(space, spaces.Sequence):
         return value.copy() if space.stack else tuple(np.array(one)[()] for one in value)
     return np.array(value)[()] if isinstance(space, spaces.Discrete) else np.array(value)
-

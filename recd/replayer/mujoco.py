@@ -63,7 +63,10 @@ class MujocoReplay:
         self.run = run
         self.model, self.data = _simulation(sim)
         found = find_stream(
-            run, stream, _has_states, "a stream with qpos (of recd_client.mujoco.record), for a check qvel too"
+            run,
+            stream,
+            _has_states,
+            "a stream with qpos (of recd_client.mujoco.record), for a check qvel too",
         )
         self.stream: ArrayStream = found
         self._fields = _fields_of(self.model, self.data, found)
@@ -85,7 +88,9 @@ class MujocoReplay:
             own = [c.name for c in columns_of(self.model, self.data, name)]
             if told is not None and told != own:
                 at = next((i for i, pair in enumerate(zip(told, own, strict=False)) if len({*pair}) > 1), 0)
-                notes.append(f"{name}: recorded of {told[at]!r}, the model has {own[at]!r} there: another model?")
+                notes.append(
+                    f"{name}: recorded of {told[at]!r}, the model has {own[at]!r} there: another model?"
+                )
         return notes
 
     # --- states ------------------------------------------------------------------------------------
@@ -288,7 +293,9 @@ class MujocoReplay:
         ]  # fmt: skip
         if not lacking:
             return []
-        return [f"not recorded, and taken as after mj_resetData: {', '.join(lacking)} (record with state=True)"]
+        return [
+            f"not recorded, and taken as after mj_resetData: {', '.join(lacking)} (record with state=True)"
+        ]
 
     def _run(
         self, tolerance: float, compared: list[str], order: str, begin: str, parts: Sequence[Stretch]
@@ -312,14 +319,20 @@ class MujocoReplay:
                     if steps:
                         mujoco.mj_step(self.model, data, steps)
                     recorded = {name: row.values[name] for name in compared}
-                    report.compare(row.index, row.t, recorded, {name: getattr(data, name) for name in compared})
+                    report.compare(
+                        row.index, row.t, recorded, {name: getattr(data, name) for name in compared}
+                    )
                 before = row
         return report
 
     def _steps(self, row: Row, now: float) -> int:
         """How many steps lead to a sample."""
-        steps = (row.t - now) / self.model.opt.timestep
-        if not math.isfinite(steps) or abs(steps - round(steps)) > _OFF_STEP * max(1.0, abs(steps)) or steps < -0.5:
+        steps = (row.t - now) / float(self.model.opt.timestep)
+        if (
+            not math.isfinite(steps)
+            or abs(steps - round(steps)) > _OFF_STEP * max(1.0, abs(steps))
+            or steps < -0.5
+        ):
             raise OptionError(
                 f"sample {row.index} at t = {row.t:.9g} s is {steps:.6g} steps of {self.model.opt.timestep:g} s "
                 f"behind the simulation's time, {now:.9g} s",
@@ -335,7 +348,9 @@ class MujocoReplay:
         other = "before" if order == "after" else "after"
         again = self._run(report.tolerance, compared, other, begin, [Stretch(part.start, at + 1)])
         if again.first is None:
-            report.notes.append(f"it does not differ there with recorded={other!r}: when was the sample written?")
+            report.notes.append(
+                f"it does not differ there with recorded={other!r}: when was the sample written?"
+            )
 
 
 class _Vector:
@@ -374,7 +389,9 @@ def _simulation(sim: Any) -> tuple[mujoco.MjModel, mujoco.MjData]:
             raise OptionError(f"{path}: no model of MuJoCo: {e}", "pass one that MuJoCo loads") from None
     model, data = sim if isinstance(sim, tuple) and len(sim) == 2 else (sim, None)
     if not isinstance(model, mujoco.MjModel) or not isinstance(data, (mujoco.MjData, type(None))):
-        raise OptionError(f"sim={sim!r:.80}: expected an MjModel, or one with its MjData", "pass model, or (model, data)")
+        raise OptionError(
+            f"sim={sim!r:.80}: expected an MjModel, or one with its MjData", "pass model, or (model, data)"
+        )
     return model, mujoco.MjData(model) if data is None else data
 
 
@@ -382,9 +399,7 @@ def _has_states(stream: ArrayStream) -> bool:
     return any(name == "qpos" or name.startswith("qpos.") for name in stream.fields)
 
 
-def _fields_of(
-    model: mujoco.MjModel, data: mujoco.MjData, stream: ArrayStream
-) -> dict[str, tuple[str, ...]]:
+def _fields_of(model: mujoco.MjModel, data: mujoco.MjData, stream: ArrayStream) -> dict[str, tuple[str, ...]]:
     """What of MjData a stream has: name to its field, or to a field per number (``named=True``).
 
     Raises
@@ -401,8 +416,8 @@ def _fields_of(
         if name == field:
             if stream.shapes[field] != np.shape(value):
                 raise OptionError(
-                    f"stream {stream.name!r}: {name} was recorded with the shape {stream.shapes[field]}, this model's has "
-                    f"{np.shape(value)}",
+                    f"stream {stream.name!r}: {name} was recorded with the shape {stream.shapes[field]}, this model's "
+                    f"has {np.shape(value)}",
                     "pass the model that was recorded",
                 )
             found[name] = (field,)

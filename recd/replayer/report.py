@@ -122,9 +122,7 @@ class Report:
         """Whether everything was compared, and nothing differs beyond the tolerance."""
         return self.first is None and self.samples > 0 and not self.skipped
 
-    def compare(
-        self, index: int, t: float, recorded: Mapping[str, Any], replayed: Mapping[str, Any]
-    ) -> bool:
+    def compare(self, index: int, t: float, recorded: Mapping[str, Any], replayed: Mapping[str, Any]) -> bool:
         """Whether a sample is the same; notes where it is not.
 
         Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,7 @@ class Row:
     values: Mapping[str, Any]
 
 
-def find_stream(
-    run: Run, name: str | None, fits: Callable[[ArrayStream], bool], needed: str
-) -> ArrayStream:
+def find_stream(run: Run, name: str | None, fits: Callable[[ArrayStream], bool], needed: str) -> ArrayStream:
     """The stream that a simulation can be set to: the named one, or the only one that fits.
 
     Raises
@@ -62,7 +61,9 @@ def find_stream(
     there = "; ".join(f"{key}: {', '.join(s.fields)}" for key, s in arrays.items()) or "no streams of arrays"
     if name is not None:
         if name not in arrays:
-            raise OptionError(f"stream={name!r}: the recording has no such stream of arrays", f"there is {there}")
+            raise OptionError(
+                f"stream={name!r}: the recording has no such stream of arrays", f"there is {there}"
+            )
         fitting = {name: arrays[name]} if fits(arrays[name]) else {}
     else:
         fitting = {key: s for key, s in arrays.items() if fits(s)}
@@ -107,10 +108,7 @@ def stretches(run: Run, stream: ArrayStream, episodes: Sequence[int] | None = No
             before = 0 if span.start == 0 else int(seq[span.start - 1]) + 1
             lost[0] = here[0] - before
         cuts = [0, *(np.flatnonzero((np.diff(t) < 0) | (lost[1:] > 0)) + 1).tolist(), len(t)]
-        out += [
-            Stretch(span.start + a, span.start + b, int(lost[a]))
-            for a, b in zip(cuts, cuts[1:], strict=False)
-        ]
+        out += [Stretch(span.start + a, span.start + b, int(lost[a])) for a, b in pairwise(cuts)]
     return out
 
 

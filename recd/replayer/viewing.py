@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from recd_client.errors import OptionError
@@ -68,10 +69,7 @@ def press(playback: Playback, key: int) -> None:
 
 def show(replay: MujocoReplay, rate: float, *, loop: bool, start_paused: bool) -> None:
     """See :meth:`MujocoReplay.show`."""
-    try:
-        from mujoco import viewer as windows
-    except Exception as e:  # GLFW says so in its own ways
-        raise OptionError(f"no window can be opened here: {e}", "film it: render(camera, to=...)") from None
+    windows = _windows()
     shown = Shown()
     timeline = Timeline(replay.run, {replay.stream.name: replay.stream})
     playback = Playback(timeline, Pacer(rate), loop=loop, marks=False, waiting=shown)
@@ -79,13 +77,26 @@ def show(replay: MujocoReplay, rate: float, *, loop: bool, start_paused: bool) -
     if start_paused:
         playback.pause()
         playback.step()  # so that there is something to see
-    try:
-        shown.window = windows.launch_passive(
-            replay.model, replay.data, key_callback=lambda key: press(playback, key)
-        )
-    except Exception as e:
-        raise OptionError(f"no window can be opened here: {e}", "film it: render(camera, to=...)") from None
+    shown.window = windows.launch_passive(
+        replay.model, replay.data, key_callback=lambda key: press(playback, key)
+    )
     shown.playback = playback
     with shown.window:
         for event in playback:
             shown.set(replay, event.t, event.value)
+
+
+def _windows() -> Any:
+    """MuJoCo's viewer, proved to have a display: without one it would end the process."""
+    import glfw
+    from mujoco import viewer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # GLFW's own way to say that there is none
+        there = glfw.init()
+    if not there:
+        raise OptionError(
+            "no window can be opened here: there is no display", "film it: render(camera, to=...)"
+        )
+    glfw.terminate()  # the viewer's thread begins anew
+    return viewer

@@ -16,8 +16,10 @@ import recd_client.genesis
 
 ARM = """
 <mujoco><worldbody>
-  <body pos="0 0 1"><joint name="hip" axis="0 1 0" damping=".05"/><geom type="capsule" fromto="0 0 0 .4 0 0" size=".05"/>
-    <body pos=".4 0 0"><joint name="knee" axis="0 1 0" damping=".05"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".04"/>
+  <body pos="0 0 1"><joint name="hip" axis="0 1 0" damping=".05"/>
+    <geom type="capsule" fromto="0 0 0 .4 0 0" size=".05"/>
+    <body pos=".4 0 0"><joint name="knee" axis="0 1 0" damping=".05"/>
+      <geom type="capsule" fromto="0 0 0 .3 0 0" size=".04"/>
   </body></body>
 </worldbody></mujoco>
 """
@@ -40,7 +42,11 @@ def main(top: Path) -> None:
     force = np.zeros(2)
 
     def state() -> dict[str, Any]:
-        return {"qpos": arm.get_qpos(), "dofs_velocity": arm.get_dofs_velocity(), "control_dofs_force": force.copy()}
+        return {
+            "qpos": arm.get_qpos(),
+            "dofs_velocity": arm.get_dofs_velocity(),
+            "control_dofs_force": force.copy(),
+        }
 
     add = scene.start_recording if gs.__version__.startswith("0.") else scene.add_recorder
     add(state, recd_client.NPZFile("arm.npz"))
@@ -59,7 +65,9 @@ def main(top: Path) -> None:
         furthest = max(furthest, float(np.abs(other.get_qpos().cpu().numpy() - row.values["qpos"]).max()))
     report = recd.replay(run, other, check=True)
     close = recd.replay(run, other, check=True, tolerance=1e-9)
-    wrong = recd.replay(run, other, check=True, tolerance=1e-9, recorded="before" if gs.__version__[0] == "0" else "after")
+    wrong = recd.replay(
+        run, other, check=True, tolerance=1e-9, recorded="before" if gs.__version__[0] == "0" else "after"
+    )
     try:
         recd.replay(run, other, fields={"qpos": "control"})
         refused = ""

@@ -248,7 +248,7 @@ def test_the_example_records_the_fall(version: str, runtime: Path, tmp_path: Pat
 
 @each_version
 def test_a_recording_goes_back_into_genesis(version: str, runtime: Path, tmp_path: Path) -> None:
-    """An arm's states are set in another scene, and its recorded forces lead there again; read the wrong way they do not."""
+    """An arm's states are set in another scene; its recorded forces lead there again, in their order only."""
     assert run_genesis(version, runtime, tmp_path, program=Path(__file__).with_name("replay_program.py")) == 0
     found = json.loads((tmp_path / "replay.json").read_text())
     assert found["compared"] == found["samples"] - 1 >= 39

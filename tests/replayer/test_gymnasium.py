@@ -44,7 +44,7 @@ def episodes(env: Any, count: int, seed: int | None = 7, *, all_seeded: bool = F
 @pytest.mark.requires("mujoco")
 @pytest.mark.parametrize("formats", ["npz", "hdf5"])
 def test_episodes_of_a_walker_come_out_bit_for_bit(tmp_path: Path, formats: str) -> None:
-    """Seeded once, the generator goes on from reset to reset: observations, rewards, ends and infos are all the same."""
+    """Seeded once, the generator goes on from reset to reset: all that it returns is the same."""
     env = RecordEpisode(gymnasium.make("Hopper-v5"), str(tmp_path), formats=formats, infos=["x_position"])
     episodes(env, 4)
     run = recd.open(tmp_path)
@@ -57,7 +57,7 @@ def test_episodes_of_a_walker_come_out_bit_for_bit(tmp_path: Path, formats: str)
 
 @pytest.mark.requires("mujoco")
 def test_an_environment_that_does_otherwise_is_told_where(tmp_path: Path) -> None:
-    """With other physics the first step differs; in the reset everything is the same. The command says so, with code 1."""
+    """With other physics the first step differs; the reset is the same. The command has codes for it."""
     env = RecordEpisode(gymnasium.make("Hopper-v5"), str(tmp_path))
     episodes(env, 2)
     report = recd.replay(tmp_path, gymnasium.make("Hopper-v5", frame_skip=3), check=True)
@@ -113,7 +113,7 @@ def test_an_episode_that_nothing_leads_to_is_left_out_and_named(tmp_path: Path) 
 
 @pytest.mark.requires("mujoco")
 def test_each_part_of_a_vector_environment_is_replayed_alone(tmp_path: Path) -> None:
-    """Its streams go into single environments, past autoreset; a vector environment is refused, and what to do is told."""
+    """Its streams go into single environments, past autoreset; a vector environment is refused."""
     envs = RecordEpisode(gymnasium.make_vec("Hopper-v5", num_envs=2), str(tmp_path))
     envs.reset(seed=5)
     envs.action_space.seed(1)

@@ -75,7 +75,9 @@ def drive(data: Any, i: int) -> None:
     data.qfrc_applied[2] = 0.1 * (i % 7)
 
 
-def recorded(directory: Path, *sinks: Any, steps: int = STEPS, start: int = 0, **options: Any) -> tuple[Any, Any]:
+def recorded(
+    directory: Path, *sinks: Any, steps: int = STEPS, start: int = 0, **options: Any
+) -> tuple[Any, Any]:
     """A run, recorded behind each step; the model and its data as they stand at the end."""
     model, data = simulation()
     for i in range(start):
@@ -91,7 +93,7 @@ def recorded(directory: Path, *sinks: Any, steps: int = STEPS, start: int = 0, *
 
 @pytest.mark.parametrize("sink", [NPZFile, HDF5File, CSVFile])
 def test_a_run_with_contacts_is_made_again_bit_for_bit(tmp_path: Path, sink: Any) -> None:
-    """From any format, and from the middle of contacts: every state that a fresh simulation goes through is the same."""
+    """From any format, begun amid contacts: every state that a fresh simulation goes through is the same."""
     suffix = {NPZFile: "npz", HDF5File: "h5", CSVFile: "csv"}[sink]
     model, data = recorded(tmp_path, sink(f"s.{suffix}"), state=True, start=300)
     assert data.ncon
@@ -116,7 +118,7 @@ def test_what_the_warmstart_is_recorded_for(tmp_path: Path) -> None:
 
 
 def test_a_run_can_be_made_again_from_before_its_first_sample(tmp_path: Path) -> None:
-    """`begin="simulation"` makes the step to the first sample, too, from the data that was given, and leaves that alone."""
+    """`begin="simulation"` makes the step to the first sample, too, from the data given, which stays as it is."""
     model, _ = recorded(tmp_path, state=("qpos", "qvel", "act", "ctrl", "qfrc_applied", "mocap_pos"))
     fresh = mujoco.MjData(model)
     report = recd.replay(tmp_path, (model, fresh), check=True, begin="simulation")
@@ -126,7 +128,7 @@ def test_a_run_can_be_made_again_from_before_its_first_sample(tmp_path: Path) ->
 
 
 def test_a_divergence_is_told_with_its_place_and_its_size(tmp_path: Path) -> None:
-    """A control that was another from sample 100 on: found there, in the first number that it moves, with all maxima."""
+    """One control was another, at sample 100: found there, in the first number that it moves, with all maxima."""
     model, _ = recorded(tmp_path, NPZFile("s.npz"), state=True)
     with np.load(tmp_path / "s.npz") as file:
         arrays = dict(file)
@@ -208,17 +210,18 @@ def test_resets_and_gaps_begin_anew(tmp_path: Path) -> None:
     """Each episode is checked from its own first state; behind lost samples the check is not whole, and says so."""
     model, data = simulation()
     rec = record(model, data, state=True, dir=tmp_path, overflow="block")
-    with pytest.warns(DataLossWarning, match="interrupted 1"), rec:
-        for episode in range(3):
-            mujoco.mj_resetData(model, data)
-            data.qvel[0] = episode
-            for i in range(40):
-                drive(data, i)
-                mujoco.mj_step(model, data)
-                if (episode, i) == (1, 20):
-                    rec.stream.ring.writer.lose("interrupted", data.time)
-                else:
-                    rec.step()
+    for episode in range(3):
+        mujoco.mj_resetData(model, data)
+        data.qvel[0] = episode
+        for i in range(40):
+            drive(data, i)
+            mujoco.mj_step(model, data)
+            if (episode, i) == (1, 20):
+                rec.stream.ring.writer.lose("interrupted", data.time)
+            else:
+                rec.step()
+    with pytest.warns(DataLossWarning, match="interrupted 1"):
+        rec.close()
     report = recd.replay(tmp_path, model, check=True)
     assert report.first is None, report
     assert not report.holds
@@ -233,7 +236,9 @@ def test_another_camera_films_the_recorded_states(tmp_path: Path) -> None:
     """Frame by frame what that camera sees of the state; its manifest names the recording that it was made of."""
     model, _ = recorded(tmp_path / "run", NPZFile("s.npz"), steps=100, state=True)
     run = recd.open(tmp_path / "run")
-    summary = recd.replay(run, model).render("top", to=tmp_path / "again" / "top.mp4", fps=50, width=160, height=120)
+    summary = recd.replay(run, model).render(
+        "top", to=tmp_path / "again" / "top.mp4", fps=50, width=160, height=120
+    )
     assert summary.complete
     frames = decoded(tmp_path / "again" / "top.mp4")
     assert manifest_of(tmp_path / "again")["metadata"]["replay_of"]["session"] == run.session
@@ -278,7 +283,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     recorded(tmp_path / "run", steps=20)
     ball = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
     other, _ = simulation(ball)
-    with pytest.raises(OptionError, match=r"qpos was recorded with the shape \(16,\), this model's has \(7,\)"):
+    with pytest.raises(
+        OptionError, match=r"qpos was recorded with the shape \(16,\), this model's has \(7,\)"
+    ):
         recd.replay(tmp_path / "run", other)
     slow, _ = simulation(XML.replace("0.002", "0.004"))
     with pytest.raises(OptionError, match=r"time step of 0\.002 s, the model has 0\.004 s"):
