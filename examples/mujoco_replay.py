@@ -1,8 +1,8 @@
 """Record a MuJoCo run, prove that it comes out the same again, and film it with a camera that was not recorded.
 
-Run it with ``python examples/mujoco_replay.py``, after ``pip install recd mujoco``. Blocks fall onto a plate that a motor
-tilts to and fro. Afterwards a fresh simulation takes the recorded controls: every state is equal bit for bit. ``--show``
-steps through it in MuJoCo's viewer.
+Run it with ``python examples/mujoco_replay.py``, after ``pip install recd mujoco``. Blocks fall onto a plate that a
+motor tilts to and fro. Afterwards a fresh simulation takes the recorded controls: every state is equal bit for bit.
+``--show`` steps through it in MuJoCo's viewer.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def _replay(run: Any, options: dict[str, Any], stack: ExitStack) -> int:
         else:
             checked |= {"recorded": options["recorded"], "begin": options["begin"]}
         report = replay(run, sim, check=True, **given, **checked)
-        click.echo(clean_lines(str(report)))
+        click.echo(_clean_lines(str(report)))
         return 0 if report.holds else DIVERGED_EXIT_CODE
     replayed = replay(run, options["model"], **given)
     if options["camera"] is None:
@@ -99,11 +99,11 @@ def _replay(run: Any, options: dict[str, Any], stack: ExitStack) -> int:
         int(camera) if camera.lstrip("-").isdigit() else camera, options["output"],
         fps=options["fps"], width=width, height=height,
     )  # fmt: skip
-    click.echo(clean_lines(str(summary)))
+    click.echo(_clean_lines(str(summary)))
     return 0 if summary.complete else 1
 
 
-def clean_lines(text: str) -> str:
+def _clean_lines(text: str) -> str:
     """Text of several lines, each made harmless for a terminal."""
     return "\n".join(clean(line) for line in text.splitlines())
 

@@ -137,7 +137,7 @@ class MujocoReplay:
             name: values[name] if parts == (name,) else np.array([values[p] for p in parts])
             for name, parts in self._fields.items()
         }
-        return Row(index, t, {**found, "time": t})
+        return Row(index, t, {"time": t, **found})
 
     # --- seeing them -----------------------------------------------------------------------------------
     def show(self, rate: float = 1.0, *, loop: bool = False, start_paused: bool = False) -> None:
@@ -327,14 +327,15 @@ class MujocoReplay:
 
     def _steps(self, row: Row, now: float) -> int:
         """How many steps lead to a sample."""
-        steps = (row.t - now) / float(self.model.opt.timestep)
+        at = float(row.values["time"])
+        steps = (at - now) / float(self.model.opt.timestep)
         if (
             not math.isfinite(steps)
             or abs(steps - round(steps)) > _OFF_STEP * max(1.0, abs(steps))
             or steps < -0.5
         ):
             raise OptionError(
-                f"sample {row.index} at t = {row.t:.9g} s is {steps:.6g} steps of {self.model.opt.timestep:g} s "
+                f"sample {row.index} at {at:.9g} s is {steps:.6g} steps of {self.model.opt.timestep:g} s "
                 f"behind the simulation's time, {now:.9g} s",
                 "pass the model with the time step that was recorded, and data.time as t",
             )
@@ -405,31 +406,34 @@ def _fields_of(model: mujoco.MjModel, data: mujoco.MjData, stream: ArrayStream) 
     Raises
     ------
     OptionError
-        Something has another shape than in this model, or numbers of other joints.
+        A part of the state has another shape than in this model, or numbers of other joints.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    parts: dict[str, list[str]] = {}
     for field in stream.fields:
-        name = field if hasattr(data, field) else field.partition(".")[0]
-        value = getattr(data, name, None)
-        if name in found or not isinstance(value, (np.ndarray, int, float)):
-            continue
-        if name == field:
-            if stream.shapes[field] != np.shape(value):
-                raise OptionError(
-                    f"stream {stream.name!r}: {name} was recorded with the shape {stream.shapes[field]}, this model's "
-                    f"has {np.shape(value)}",
-                    "pass the model that was recorded",
-                )
-            found[name] = (field,)
-            continue
-        names = tuple(column.name for column in columns_of(model, data, name))
-        there = tuple(f for f in stream.fields if f.startswith(f"{name}."))
-        if {*names} != {*there}:
-            odd = sorted({*names} ^ {*there})
-            raise OptionError(
-                f"stream {stream.name!r}: {name} was recorded of {len(there)} joints or objects, this model has "
-                f"{len(names)}; not in both: {', '.join(odd[:4])}",
-                "pass the model that was recorded",
-            )
-        found[name] = names
+        if name := _name_of(data, field):
+            parts.setdefault(name, []).append(field)
+    found: dict[str, tuple[str, ...]] = {}
+    for name, there in parts.items():
+        shape = np.shape(getattr(data, name))
+        if name in there:
+            own: tuple[str, ...] = (name,)
+            fits = stream.shapes[name] == shape
+            what = f"was recorded with the shape {stream.shapes[name]}, this model's has {shape}"
+        else:
+            own = tuple(column.name for column in columns_of(model, data, name))
+            fits = {*own} == {*there}
+            odd = ", ".join(sorted({*own} ^ {*there})[:4])
+            what = f"was recorded of {len(there)} joints or objects, this model has {len(own)}; not in both: {odd}"
+        if fits:
+            found[name] = own
+        elif name in state_bits():
+            raise OptionError(f"stream {stream.name!r}: {name} {what}", "pass the model that was recorded")
     return found
+
+
+def _name_of(data: mujoco.MjData, field: str) -> str:
+    """What of MjData a field is, or is a number of (``qpos.hip``, ``userdata_3``); empty if it is none of that."""
+    for name in (field, field.partition(".")[0], field.rpartition("_")[0]):
+        if isinstance(getattr(data, name, None) if name else None, (np.ndarray, int, float)):
+            return name
+    return ""

@@ -142,6 +142,8 @@ class Report:
 
     def _compare(self, told: Difference, index: int, t: float, name: str, was: Any, now: Any) -> bool:
         a, b = np.asarray(was), np.asarray(now)
+        if a.dtype.kind == b.dtype.kind == "f" and a.itemsize > b.itemsize:
+            a = a.astype(b.dtype)  # a CSV alone does not tell how wide its numbers were
         if a.dtype == b.dtype and a.shape == b.shape and a.dtype != object and a.tobytes() == b.tobytes():
             return True
         if a.shape != b.shape or a.dtype.kind in "OUS" or b.dtype.kind in "OUS":

@@ -37,7 +37,7 @@ pytestmark = [
 #: Two bodies that fall onto the floor and each other, an arm with a motor and one with a muscle's activation.
 XML = """
 <mujoco model="heap">
-  <option timestep="0.002"/>
+  <option timestep="0.002"/> <size nuserdata="3"/>
   <worldbody>
     <light pos="0 0 3"/> <camera name="side" pos="0 -3 1" xyaxes="1 0 0 0 .3 1"/>
     <camera name="top" pos="0 0 4"/>
@@ -180,7 +180,9 @@ def test_states_are_set_with_all_that_follows_from_them(tmp_path: Path) -> None:
 def test_fields_per_number_and_downsampled_streams_are_understood(tmp_path: Path) -> None:
     """`named=True` gives the same check; of every fifth sample, five steps are made with the inputs held."""
     model, _ = recorded(tmp_path / "named", named=True, state=True)
-    assert recd.replay(tmp_path / "named", model, check=True).holds
+    report = recd.replay(tmp_path / "named", model, check=True)
+    assert report.holds
+    assert not report.notes
     model, data = simulation()
     with record(model, data, state=True, dir=tmp_path / "fifth", overflow="block") as rec:
         for i in range(50):
@@ -287,6 +289,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         OptionError, match=r"qpos was recorded with the shape \(16,\), this model's has \(7,\)"
     ):
         recd.replay(tmp_path / "run", other)
+    recorded(tmp_path / "named", steps=20, named=True)
+    with pytest.raises(
+        OptionError, match=r"qpos was recorded of 16 joints or objects, this model has 7; not in both: qp"
+    ):
+        recd.replay(tmp_path / "named", other)
     slow, _ = simulation(XML.replace("0.002", "0.004"))
     with pytest.raises(OptionError, match=r"time step of 0\.002 s, the model has 0\.004 s"):
         recd.replay(tmp_path / "run", slow, check=True)
