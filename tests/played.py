@@ -22,6 +22,8 @@ class MemoryTable(Table):
     """Samples in memory, numbered from 0 on: the value of each is its number."""
 
     kind: ClassVar = "memory"
+    #: Most samples that were read in one go, of all tables.
+    most_rows: ClassVar = 0
     has_clocks: ClassVar = True
 
     def __init__(self, t: Sequence[float], missing: Collection[int] = ()) -> None:
@@ -34,6 +36,7 @@ class MemoryTable(Table):
         return len(self._t)
 
     def rows(self, name: str, start: int, stop: int) -> Rows:
+        MemoryTable.most_rows = max(MemoryTable.most_rows, stop - start)
         if any(start <= n < stop for n in self._missing):
             raise OutputError("the disk is gone", "")
         return self._t[start:stop] if name == "timestamp" else np.arange(start, stop)

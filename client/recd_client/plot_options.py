@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: What a window needs of the environment that the simulation runs in.
 DISPLAY_VARIABLES: Final = ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR")
-_DISPLAYS: Final = DISPLAY_VARIABLES[:2]
+#: Those that name a display.
+DISPLAYS: Final = DISPLAY_VARIABLES[:2]
 LEAST_SIDE: Final = 160
 MOST_SIDE: Final = 4096
 MOST_HISTORY: Final = 1_000_000
@@ -75,10 +76,10 @@ class Plot(SinkOptions):
         self._set("save_to_filename", self.filename)
         shown = self.show_window if self.show_window is None else checks.flag("show_window", self.show_window)
         self._set("display", {} if shown is False else _checked_display(self.display))
-        there = any(self.display.get(name) for name in _DISPLAYS) if self.display else False
+        there = any(self.display.get(name) for name in DISPLAYS) if self.display else False
         if shown and not there:
             raise checks.refuse(
-                "show_window", True, f"a display: {' and '.join(_DISPLAYS)} are not set here",
+                "show_window", True, f"a display: {' and '.join(DISPLAYS)} are not set here",
                 "leave show_window out: a window is shown where there is a display; save_to_filename needs none",
             )  # fmt: skip
         self._set("show_window", there)

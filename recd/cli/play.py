@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recd_client.errors import IncompleteRecordingWarning, OptionError
+from recd_client.errors import DataLossWarning, IncompleteRecordingWarning, OptionError
 
 from ._common import clean, count
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     "--format",
     "form",
     type=click.Choice(["csv", "json", "table"]),
-    help="terminal: print each sample. Default in a pipe: csv of one stream, else json.",
+    help="terminal: print each sample. In a pipe by default: csv of one stream of numbers, else json.",
 )
 @click.option("--record", metavar="FORMATS", help="live: record into csv,npz,hdf5,mp4.")
 @click.option("--sinks", metavar="FILE", help="live: record as this TOML file says, stream by stream.")
@@ -71,7 +72,8 @@ def command(path: Path, **options: Any) -> int:
     from ..player.timeline import Timeline
 
     with warnings.catch_warnings(), ExitStack() as stack:
-        warnings.simplefilter("ignore", IncompleteRecordingWarning)  # told below
+        for kind in (IncompleteRecordingWarning, DataLossWarning):  # told below
+            warnings.simplefilter("ignore", kind)
         run = stack.enter_context(reader.open(path))
         names = _split(options["streams"])
         streams = chosen(run, names, options["regex"], options["exclude"])
@@ -134,13 +136,15 @@ def _play(playback: Playback, console: Console, output: Output, *, hold: bool) -
                 if not output.take(event):
                     break
     except BrokenPipeError:  # how a reader of stdout leaves
-        sys.stderr.close()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
     except BaseException:
         output.abandon()
         raise
     finally:
         signal.signal(signal.SIGINT, before)
-    return interrupted, begun_whole and playback.timeline.peek() is None
+    return interrupted, begun_whole and playback.at_end
 
 
 def _split(names: str | None) -> list[str] | None:
@@ -181,7 +185,9 @@ def _output(run: Run, streams: Any, options: dict[str, Any]) -> Output:
     if target == "terminal":
         if options["form"] is None and sys.stdout.isatty():
             return ShownOutput()
-        return PrintedOutput(options["form"] or ("csv" if len(streams) == 1 else "json"), streams)
+        numbers = [s for s in streams.values() if s.kind == "array"]
+        alone = len(streams) == len(numbers) == 1
+        return PrintedOutput(options["form"] or ("csv" if alone else "json"), streams)
     if ":" in target:
         return FunctionOutput(target)
     return _live_output(run, streams, options, target)

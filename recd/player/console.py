@@ -43,7 +43,7 @@ class Console:
         while True:
             left_s = None if end_s is None else max(end_s - time.monotonic(), 0.0)
             if self.status is not None and (left_s is None or left_s > _CLOSE_S or timeout_s == 0.0):
-                self.status.draw()
+                self.status.draw(now=left_s is None)
                 left_s = _STATUS_S if left_s is None else min(left_s, _STATUS_S)
             if self._wait(left_s) or (end_s is not None and time.monotonic() >= end_s):
                 return

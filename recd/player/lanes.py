@@ -15,7 +15,7 @@ from recd_client.errors import OutputError, RecdError
 from ..reader import ArrayStream, Block, Mark, VideoStream
 from ..reader.problems import tell
 from .event import MARK, Event
-from .laps import Laps, ends_lap, mark_index
+from .laps import Laps, mark_index
 from .times import Floats, Times
 
 #: Lap, key, number of the marks before it, and place of the lane: the order in which all is played.
@@ -224,8 +224,7 @@ class MarkLane(Lane):
         lap, key = 0, -math.inf
         for n, mark in enumerate(marks):
             before, lap = lap, laps.lap_of(mark, lap)
-            at = math.inf if ends_lap(laps, mark) else mark.t if math.isfinite(mark.t) else -math.inf
-            key = max(at, key, laps.begins[lap]) if lap == before else max(at, laps.begins[lap])
+            key = max(key if lap == before else -math.inf, laps.key_of(mark, lap))
             self._keys.append((lap, key, n + 1, self.order))
         self._keys.sort()
         self._cursor = 0

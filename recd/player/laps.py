@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from recd_client.errors import RecdError
-
-from ..reader import ArrayStream, Episode, Mark, Run, VideoStream
+from ..reader import ArrayStream, Mark, Run, VideoStream
 from ..reader.episodes import is_whole
 from .times import Times
 
@@ -63,20 +61,36 @@ class Laps:
         return min(max(key, self.begins[lap]), self.ends[lap]) + self.shifts[lap]
 
     def place(self, position: float) -> tuple[int, float]:
-        """Lap and key of a position: everything from there on stands at or behind it."""
+        """Lap and key of a position, less what may be rounded: what stands there or behind is from them on."""
         last = len(self.begins) - 1
         lap = bisect_left(range(last), position, key=lambda n: self.ends[n] + self.shifts[n])
         if lap == last and position > self.end:
             return last + 1, -math.inf
-        return lap, position - self.shifts[lap]
+        rounding = 2 * math.ulp(max(abs(position), abs(self.shifts[lap])))
+        return lap, position - self.shifts[lap] - rounding
 
     def lap_of(self, mark: Mark, before: int) -> int:
         """The lap that a mark stands in, of which the mark before it stood in ``before``."""
         if self.resets:
-            return bisect_left(self.resets, mark.mono_ns)
+            return min(bisect_left(self.resets, mark.mono_ns), len(self.begins) - 1)
         behind = ((times, mark_index(times, mark)) for times in self.times.values())
         laps = [times.lap_of(index) for times, index in behind if index is not None]
         return min(laps, default=before)
+
+    def key_of(self, mark: Mark, lap: int) -> float:
+        """The key of a mark: its time, but not before the samples that it stands behind, nor behind those to come."""
+        if ends_lap(self, mark):
+            return math.inf
+        low, high = self.begins[lap], math.inf
+        for times in self.times.values():
+            index = mark_index(times, mark)
+            if index is None:
+                continue
+            if index > 0 and times.lap_of(index - 1) == lap:
+                low = max(low, times.at(index - 1, low))
+            if index < times.count and times.lap_of(index) == lap:
+                high = min(high, times.at(index, high))
+        return max(low, min(mark.t if math.isfinite(mark.t) else low, high))
 
 
 def mark_index(times: Times, mark: Mark) -> int | None:
@@ -90,7 +104,7 @@ def mark_index(times: Times, mark: Mark) -> int | None:
 def laps_of(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> Laps:
     """The laps of some streams of a recording: its episodes, or, where it has no resets, where time begins anew."""
     told: dict[str, Any] = run.manifest.get("streams", {})
-    episodes = _episodes(run, streams)
+    episodes = run.episodes()
     if len(episodes) > 1:
         cuts = {name: [*(e.ranges[name].start for e in episodes), len(s)] for name, s in streams.items()}
         resets = [e.opened_by.mono_ns for e in episodes[1:] if e.opened_by is not None]
@@ -109,14 +123,6 @@ def laps_of(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> Laps:
         if begins[lap] > ends[lap]:
             begins[lap] = ends[lap] = ends[lap - 1] if lap else 0.0
     return Laps(times, begins, ends, sorted(resets), run.dt or 0.0)
-
-
-def _episodes(run: Run, streams: dict[str, ArrayStream | VideoStream]) -> list[Episode]:
-    try:
-        return run.episodes()
-    except RecdError:  # another stream cannot be read: it is told by who opened the recording
-        readable = [data for data in run._data.streams if data.name in streams]
-        return Run(replace(run._data, streams=readable)).episodes()
 
 
 def ends_lap(laps: Laps, mark: Mark) -> bool:

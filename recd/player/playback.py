@@ -246,6 +246,11 @@ class Playback:
         return self._ended
 
     @property
+    def at_end(self) -> bool:
+        """Whether the last event of the recording was given."""
+        return self._ready is None and self.timeline.peek() is None
+
+    @property
     def paused(self) -> bool:
         """Whether it stands still."""
         return self.pacer.paused

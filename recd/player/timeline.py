@@ -108,6 +108,8 @@ class Timeline:
         for lane in self._lanes:
             lane.seek(*place)
         self._sort()
+        while (at := self.peek()) is not None and at < position:
+            self.next()
 
     def cut(self, event: Event, reason: str) -> None:
         """The event that was just given has no value: its stream ends before it, and it is named."""

@@ -98,12 +98,20 @@ class Times:
     def _first(self, block: int) -> tuple[int, float]:
         index = int(self.blocks[block])
         if block not in self._firsts:
-            self._firsts[block] = self._at(index, -np.inf)
+            t = self.at(index, np.nan)
+            before = -np.inf if block == 0 or not np.isnan(t) else self._first(block - 1)[1]
+            self._firsts[block] = before if np.isnan(t) else t
         return self.lap_of(index), self._firsts[block]
 
     # --- read --------------------------------------------------------------------------------------
+    def at(self, index: int, instead: float) -> float:
+        """The time of one sample, or, if it is none or cannot be read, something else."""
+        try:
+            return self._at(index, instead)
+        except RecdError:  # told when it is to be played
+            return instead
+
     def _at(self, index: int, instead: float) -> float:
-        """The time of one sample."""
         if isinstance(self.stream, VideoStream):
             t = float(self.stream.t[index])
         else:

@@ -102,7 +102,7 @@ class ArrayStream(Stream):
         OptionError
             It was not recorded into that.
         """
-        if source not in self._data.sources:
+        if source not in self.sources:
             raise OptionError(
                 f"stream {self.name!r} has no source {source!r}, only {', '.join(self.sources) or 'none'}",
                 "choose one of these",
@@ -170,9 +170,8 @@ class ArrayStream(Stream):
     @property
     def parts(self) -> list[slice]:
         """See :class:`Stream`."""
-        found: dict[
-            int, slice
-        ] = {}  # of a part that is still written, some may be in a file, the rest in a log
+        # Of a part that is still written, some may be in a file, the rest in a log.
+        found: dict[int, slice] = {}
         for opened, span in zip(self._opened, self._spans, strict=True):
             number = opened.part.number
             found[number] = slice(found[number].start, span.stop) if number in found else span

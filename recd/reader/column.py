@@ -64,7 +64,9 @@ def as_values(rows: NDArray[Any] | Varying, field: Field | None) -> NDArray[Any]
         return rows
     if field is not None and field.kind == STRING:
         return np.array([*rows.strings(), None], object)[:-1]  # never taken for an array of characters
-    return Lists(rows.values, np.concatenate([[0], np.cumsum(rows.lengths)]).astype(np.int64))
+    values = rows.values.view()
+    values.flags.writeable = False  # others may be given the same ones
+    return Lists(values, np.concatenate([[0], np.cumsum(rows.lengths)]).astype(np.int64))
 
 
 class Column:

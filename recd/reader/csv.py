@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -61,18 +62,20 @@ class CSVTable(Table):
         self._plain = all(f.kind == FIXED for f in self.schema.fields)
 
     @cached_property
-    def _file(self) -> io.FileIO:
+    def _fd(self) -> int:
         """The file, which may get another name while it is read: its recording goes on."""
         try:
-            return io.FileIO(self.path)
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as e:
             raise OutputError(f"{self.path} cannot be read: {e.strerror}", "open the recording again") from e
+        self._closing = weakref.finalize(self, os.close, fd)  # with the table, if nobody closes it
+        return fd
 
     @cached_property
     def _beginning(self) -> tuple[list[str], list[str]]:
         """The header's cells, and those of the first row (none if there is none)."""
         try:
-            with open(os.dup(self._file.fileno()), newline="", encoding="utf-8", errors="replace") as text:
+            with open(os.dup(self._fd), newline="", encoding="utf-8", errors="replace") as text:
                 text.seek(0)
                 reader = csv.reader(text)
                 header = next(reader, [])
@@ -87,7 +90,7 @@ class CSVTable(Table):
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows at which blocks begin, and where in the file; behind the last one, where the whole rows end."""
         rows, offsets, count, size = [], [], 0, 0
-        for block in _blocks(self._file.fileno(), self._end_bytes):
+        for block in _blocks(self._fd, self._end_bytes):
             rows.append(count)
             offsets.append(size)
             size += len(block)
@@ -117,8 +120,11 @@ class CSVTable(Table):
             self._parsed.move_to_end(at)
             return self._parsed[at]
         begin, end = map(int, self._places[1][at : at + 2])
-        raw = os.pread(self._file.fileno(), end - begin, begin)
+        raw = os.pread(self._fd, end - begin, begin)
         self._parsed[at] = block = self._parse(raw, begins=at == 0)
+        for column in block.values():
+            if isinstance(column, np.ndarray):
+                column.flags.writeable = False  # it is kept
         while len(self._parsed) > _KEPT_BLOCKS:
             self._parsed.popitem(last=False)
         return block
@@ -127,7 +133,7 @@ class CSVTable(Table):
         """See :class:`Table`; the file is read once, from front to back."""
         kept: dict[str, list[Rows]] = {name: [] for name in names}
         have, at = 0, 0
-        for number, raw in enumerate(_blocks(self._file.fileno(), self._end_bytes)):
+        for number, raw in enumerate(_blocks(self._fd, self._end_bytes)):
             if at >= stop:
                 break
             ends = _row_ends(raw) - (number == 0)
@@ -194,9 +200,9 @@ class CSVTable(Table):
     def close(self) -> None:
         """See :class:`Table`."""
         self._parsed.clear()
-        if "_file" in self.__dict__:
-            self._file.close()
-            del self._file
+        if "_fd" in self.__dict__:
+            self._closing()
+            del self._fd
 
 
 def _numbers(raw: bytes) -> list[Any]:

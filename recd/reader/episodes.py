@@ -61,7 +61,8 @@ class Episode:
 
     @cached_property
     def _times(self) -> tuple[float | None, float | None]:
-        spans = [self.run.streams[name].t[span] for name, span in self.ranges.items()]
+        held = [(name, span) for name, span in self.ranges.items() if span.start < span.stop]
+        spans = [self.run.streams[name].t[span] for name, span in held]
         timed = [t[~np.isnan(t)] for t in spans]
         low = [float(t.min()) for t in timed if len(t)]
         high = [float(t.max()) for t in timed if len(t)]
@@ -100,7 +101,10 @@ class Episode:
     def at(self, t: float, method: str = "previous", tolerance: float | None = None) -> dict[str, Any]:
         """As :meth:`Run.at`, of the samples of this episode alone."""
         streams = self.run.streams
-        return {name: streams[name].at(t, method, tolerance, span) for name, span in self.ranges.items()}
+        return {
+            name: streams[name].at(t, method, tolerance, span) if span.start < span.stop else None
+            for name, span in self.ranges.items()
+        }
 
 
 def is_whole(mark: Mark) -> bool:
@@ -111,18 +115,20 @@ def is_whole(mark: Mark) -> bool:
 def episodes_of(run: Run, name: str | None) -> list[Episode]:
     """The episodes of all streams together, or of one alone."""
     streams = dict(run.streams) if name is None else {name: run[name]}
+    lengths = {key: len(stream) if name or stream.readable else 0 for key, stream in streams.items()}
     resets = [m for m in run.marks if is_whole(m)]
     if name is not None:
         resets = [m for m in resets if name in m.seq]
     else:
         resets = [m for m in resets if not any(_passes_by(stream, m) for stream in streams.values())]
-    cuts = {key: _cuts(stream, resets) for key, stream in streams.items()}
-    if not run.manifest and not resets:
-        cuts = {key: [*(part.start for part in stream.parts), len(stream)] for key, stream in streams.items()}
+    cuts = {key: _cuts(stream, resets, lengths[key]) for key, stream in streams.items()}
+    if not run.session and not resets:  # files alone: their parts are all that is known
+        parts = {key: stream.parts if lengths[key] else [] for key, stream in streams.items()}
+        cuts = {key: [*(part.start for part in parts[key]), length] for key, length in lengths.items()}
     most = max(map(len, cuts.values()), default=1)
     found = []
     for k in range(most - 1):
-        ranges = {key: slice(*(at + [len(streams[key])] * most)[k : k + 2]) for key, at in cuts.items()}
+        ranges = {key: slice(*(at + [lengths[key]] * most)[k : k + 2]) for key, at in cuts.items()}
         begin = resets[k - 1] if 0 < k <= len(resets) else None
         found.append((ranges, begin, resets[k] if k < len(resets) else None))
     # Between two resets without a sample, or before one that opens the recording, nothing happened.
@@ -138,16 +144,16 @@ def _passes_by(stream: Stream, mark: Mark) -> bool:
     return bool(first < mark.mono_ns < last)
 
 
-def _cuts(stream: Stream, resets: list[Mark]) -> list[int]:
+def _cuts(stream: Stream, resets: list[Mark], length: int) -> list[int]:
     """Indices of a stream's samples at which episodes begin, and its length."""
     at = [0]
     for mark in resets:
-        if stream.name in mark.seq:
+        if stream.name in mark.seq and length:
             at.append(max(at[-1], stream.index_of_seq(mark.seq[stream.name])))
         else:  # it began behind the reset, or had ended
             last = stream._data.told.get("mono_last_ns")
-            at.append(len(stream) if last is not None and last < mark.mono_ns else at[-1])
-    return [*at, len(stream)]
+            at.append(length if last is not None and last < mark.mono_ns else at[-1])
+    return [*at, length]
 
 
 def _episode(

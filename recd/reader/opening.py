@@ -17,6 +17,8 @@ from .manifested import run_of
 from .run import Run
 
 Path_ = str | os.PathLike[str]
+#: Of a session's id, when it began: sorted as text.
+_TIME = len("20260101T000000")
 _PART = re.compile(r"(.*?)(?:_\d+)?")
 
 
@@ -74,8 +76,9 @@ def _directory(directory: Path, session: str | None) -> RunData:
         )
     if session in found:
         return run_of(*found[session][1:])
-    if session is None and not kept and found:
-        return run_of(*max(found.values(), key=lambda each: each[:2])[1:])
+    newest = max(found, key=lambda one: found[one][:2], default="")
+    if session is None and found and max(kept, default="")[:_TIME] < newest[:_TIME]:
+        return run_of(*found[newest][1:])
     if kept:
         return _unfinished(directory, session or max(kept))
     if errors:

@@ -148,14 +148,17 @@ class Run:
         Returns
         -------
         dict
-            None for a stream that has no such sample (``t`` lies outside of it).
+            None for a stream that has no such sample (``t`` lies outside of it), or cannot be read.
 
         Raises
         ------
         OptionError
             The method is unknown; or time goes back in a stream (a reset): ask an episode.
         """
-        return {name: stream.at(t, method, tolerance) for name, stream in self.streams.items()}
+        return {
+            name: stream.at(t, method, tolerance) if stream.readable else None
+            for name, stream in self.streams.items()
+        }
 
     # --- its life ------------------------------------------------------------------------------------
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recd_client.errors import OptionError, OutOfRangeError
+from recd_client.errors import OptionError, OutOfRangeError, RecdError
 from recd_client.schema import Schema
 
 from .data import Gap, StreamData
@@ -93,6 +93,15 @@ class Stream(ABC):
     def units(self) -> dict[str, str]:
         """Physical units by field, of those that have one."""
         return {f.name: f.unit for f in self.schema.fields if f.unit}
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a file (or log) that it can be read from: not, if it was only drawn, say."""
+        try:
+            len(self)
+        except RecdError:
+            return False
+        return True
 
     # --- its timeline ------------------------------------------------------------------------------
     @abstractmethod

@@ -124,6 +124,20 @@ def test_one_stream_is_printed_as_its_csv(recording: Path) -> None:
     assert "played 120 samples of 1 stream" in done.stderr
 
 
+def test_a_reader_of_stdout_may_leave(recording: Path) -> None:
+    """No traceback, and success: it has seen what it wanted."""
+    command = [sys.executable, "-m", "recd", "play", str(recording), "--rate", "50", "--loop"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as player:
+        assert player.stdout is not None
+        assert player.stderr is not None
+        assert player.stdout.readline().startswith('{"stream":')
+        player.stdout.close()
+        errors = player.stderr.read()
+        assert player.wait(PATIENCE_S) == 0, errors
+    assert errors.startswith("played ")
+
+
 def test_several_streams_are_printed_as_objects(recording: Path) -> None:
     """One per line, with the stream's name; of a picture its size; marks as events."""
     lines = [json.loads(line) for line in recd_play(recording, "--rate", "0").stdout.splitlines()]
@@ -133,6 +147,12 @@ def test_several_streams_are_printed_as_objects(recording: Path) -> None:
     assert by_stream["reward"][30]["data"] == -0.3
     assert by_stream["front"][0] | {"seq": 0, "t": 0.0, "height": 48, "width": 64} == by_stream["front"][0]
     assert [x["label"] for x in lines if x.get("event") == "mark"] == ["half", "recd.reset", "half"]
+
+
+def test_a_film_alone_is_played(recording: Path) -> None:
+    """In a pipe its frames are objects."""
+    lines = recd_play(recording / "front.mp4", "--rate", "0", "--streams", "front").stdout.splitlines()
+    assert sum('"height":48' in line for line in lines) == 60
 
 
 def test_a_stretch_is_played_alone(recording: Path) -> None:
@@ -209,6 +229,21 @@ def test_a_replay_is_recorded_again_value_for_value(recording: Path, tmp_path: P
     assert [frames[0][k] for k in ("seq", "t", "step")] == [frames[1][k] for k in ("seq", "t", "step")]
 
 
+def test_what_was_discarded_is_no_loss(shared_runtime: Path, tmp_path: Path) -> None:
+    """Neither are its samples recorded again, nor is what it left."""
+    with Recorder("tries", dir=tmp_path / "first", dt=0.1) as rec:
+        state = rec.stream("state", NPZFile("state.npz"), like=0)
+        for i in range(30):
+            state.write(i)
+            if i in (9, 19):
+                (rec.discard if i == 9 else rec.reset)()
+    recd_play(tmp_path / "first", "--rate", "0", "--record", "npz", "--dir", tmp_path / "again")
+    assert npz(tmp_path / "again" / "state.npz")["data"].tolist() == list(range(10, 30))
+    manifest = proved(tmp_path / "again")
+    assert manifest["streams"]["state"]["lost"] == {}
+    assert [mark["label"] for mark in manifest["marks"]] == ["recd.reset"]
+
+
 def test_a_file_says_what_is_recorded_of_each_stream(recording: Path, tmp_path: Path) -> None:
     """TOML: a table per stream, a kind of sink with its file, or with its options."""
     (tmp_path / "sinks.toml").write_text(
@@ -249,6 +284,7 @@ def test_a_live_replay_is_a_session_like_any_other(recording: Path, shared_runti
         subprocess.run(stop, check=True, capture_output=True, timeout=PATIENCE_S)
         _, errors = player.communicate(timeout=PATIENCE_S)
         assert player.returncode == 0, errors
+        assert errors.startswith("the session was stopped from outside")
         assert not Path(session["directory"]).exists()
     finally:
         player.kill()
@@ -352,6 +388,19 @@ def test_a_wrong_argument_is_an_error(
     assert done.stdout == ""
 
 
+def test_a_window_without_a_display_is_an_error(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what else there is to look with."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert "no display here" in recd_play(recording, "--to", "window", code=2).stderr
+
+
+def test_a_path_without_a_recording_is_an_error(tmp_path: Path) -> None:
+    """Nothing there, and nothing in it."""
+    for path in (tmp_path / "none", tmp_path):
+        assert "\n  -> " in recd_play(path, code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -406,6 +455,7 @@ def test_a_recording_that_was_killed_is_played_from_its_log(runtime: Path, tmp_p
         assert sim.stdout.readline() == "ready\n"
         assert [e.value["n"] for e in recd.play(tmp_path, rate=0)] == list(range(50))
         sim.kill()
+    wait_until(lambda: (tmp_path / "manifest.json").exists() and not (tmp_path / ".recd").exists())
 
 
 def test_a_function_that_raises_ends_the_playback_with_its_error(recording: Path, tmp_path: Path) -> None:

@@ -138,6 +138,37 @@ def test_of_several_recordings_in_a_directory_the_newest_is_opened(finished: Pat
         recd.open(run, session="x")
 
 
+def test_a_newer_finished_recording_comes_before_one_that_was_never_finished(run: Path) -> None:
+    """And a newer one that is not finished before it."""
+    for session in ("20000101T000000-old", "20980101T000000-new"):
+        (run / ".recd" / session).mkdir(parents=True)
+        clocks = {"wall_ns": 1, "mono_ns": 1}
+        (run / ".recd" / session / "session.json").write_text(json.dumps({"name": session, "clocks": clocks}))
+        expected = "complete" if "old" in session else "unfinished"
+        assert recd.open(run).state == expected
+    assert recd.open(run, session="20000101T000000-old").state == "unfinished"
+
+
+def test_a_stream_without_a_readable_file_does_not_spoil_the_others(run: Path) -> None:
+    """It says that it has none; samples of all streams at one time, and episodes, are those of the others."""
+    changed(run, lambda m: m["streams"]["parts"].update(files=[]))
+    opened = recd.open(run)
+    assert [s.readable for s in (opened["parts"], opened["state"])] == [False, True]
+    assert opened.at(0.2)["parts"] is None
+    assert opened.at(0.2)["state"]["n"] == 20
+    (episode,) = opened.episodes()
+    assert (episode.count("parts"), episode.count("state"), episode.t1) == (0, COUNT, 0.39)
+    assert episode.at(0.2)["parts"] is None
+    with pytest.raises(OutputError, match="no file that can be read"):
+        len(opened["parts"])
+
+
+def test_what_is_kept_for_later_cannot_be_changed(finished: Path) -> None:
+    """Rows of a CSV that was parsed are asked for again: nobody may write into them."""
+    rows = recd.open(finished)["state"].read_from("csv")["q"][:3]
+    assert not rows.flags.writeable
+
+
 def test_the_same_values_come_from_every_format(finished: Path) -> None:
     """``read_from`` chooses; a stream without that format says which ones there are."""
     state = recd.open(finished)["state"]

@@ -47,6 +47,7 @@ def test_a_recording_is_read_while_it_goes_on(runtime: Path, tmp_path: Path) -> 
                     assert run["state"].known == {"seq", "step", "wall"}
                     assert (np.diff(run["state"].wall) >= 0).all()
                     assert run.at(0.2)["state"]["n"] == 20
+                    assert len(run.episodes()) == 1  # parts are none
                     seen.append(len(run["film"]))
         wait_until(lambda: frames_so_far(tmp_path))
         assert seen == sorted(seen)

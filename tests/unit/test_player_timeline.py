@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from played import run_of
+from played import MemoryTable, run_of
 from recd.player import MARK, play, times
 from recd.player.timeline import Timeline
 from recd.reader import Mark, Run
@@ -138,6 +138,34 @@ def test_the_cursor_goes_anywhere(streams: dict[str, list[float]], moves: list[A
             timeline.seek(move[1])
             at = sum(position < move[1] for _, _, position in events)
         assert timeline.peek() == (events[at][2] if at < len(events) else None)
+
+
+def test_no_more_than_a_block_is_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the recording, and wherever in it one goes."""
+    monkeypatch.setattr(MemoryTable, "most_rows", 0)
+    timeline = Timeline(run := run_of({"a": range(1000), "b": [0.5, 0.25, 999.0]}), dict(run.streams))
+    while timeline.next():
+        continue
+    while timeline.back():
+        continue
+    timeline.seek(500.0)
+    assert timeline.peek() == 500.0
+    assert MemoryTable.most_rows <= max(times.BLOCK_ROWS, times._SCAN_ROWS)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=5), st.sampled_from([0.01, 0.002, 1 / 30]))
+def test_each_event_is_found_by_its_position(lengths: list[int], dt: float) -> None:
+    """Whatever is rounded where episodes follow one another."""
+    run = run_of({"a": [i * dt for n in lengths for i in range(n)]})
+    timeline = Timeline(run, dict(run.streams))
+    events = list(play(run, 0))
+    for event in events:
+        timeline.seek(event.position)
+        found = timeline.next()
+        assert found is not None
+        assert found.position == event.position
+        assert int(found.value) == min(int(e.value) for e in events if e.position == event.position)
 
 
 # --- laps ---------------------------------------------------------------------------------------------

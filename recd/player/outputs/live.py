@@ -33,6 +33,8 @@ from .sinks import AnyStream, Sinks
 
 #: Metadata that no recorder takes any more is left out of a replay's.
 _MOST_METADATA_BYTES = 200 << 10
+#: Of samples that vary in size nobody knows the largest; a quarter of the ring is room for it.
+_VARYING_RING_BYTES = 32 << 20
 
 
 class LiveOutput(Output):
@@ -79,6 +81,7 @@ class LiveOutput(Output):
         #: By stream: the number that the next sample has if none is missing; -1: any.
         self._next: dict[str, int] = {}
         self._told = 0
+        self._stopped = False
 
     def open(self, playback: Playback) -> None:
         """See :class:`Output`: the session begins, with all its streams."""
@@ -101,8 +104,9 @@ class LiveOutput(Output):
     def _add(self, name: str, stream: AnyStream, first: int) -> None:
         # The rate is told, but thins out no more: it was kept to when this was recorded.
         settings = StreamSettings(
-            self._sinks[name], stream.hz, "block", units=dict(stream.units) or None, gated=False
-        )
+            self._sinks[name], stream.hz, "block", units=_units(stream), gated=False,
+            buffer_bytes=None if stream.schema.fixed_size else _VARYING_RING_BYTES,
+        )  # fmt: skip
         self._streams[name] = self.recorder._add_stream(self._names[name], settings, _example(stream))
         self._gaps[name] = [g for g in stream.gaps if g.count]
         self._next[name] = first
@@ -117,7 +121,9 @@ class LiveOutput(Output):
         if event.seq >= 0:
             self._lose_up_to(event.name, event.seq, event.t)
             self._next[event.name] = event.seq + 1
-        return self._streams[event.name].write(event.value, event.t, event.step)
+        written = self._streams[event.name].write(event.value, event.t, event.step)
+        self._stopped = not written
+        return written
 
     def _mark(self, mark: Mark) -> None:
         if mark.label == MARK_DISCARD:  # what was discarded is not in the files; what is in them would be
@@ -130,17 +136,19 @@ class LiveOutput(Output):
                 stream.mark(at)
 
     def _lose_up_to(self, name: str, stop: int, t: float) -> None:
-        """Tell that the samples up to before number ``stop`` that did not come are missing."""
+        """Tell what was lost before number ``stop``; what was discarded, or cannot be read, was not lost there."""
         first = self._next[name]
         if not 0 <= first < stop:
             return
         self._next[name] = stop
         ring = self._streams[name].ring
         assert ring is not None
-        for seq in range(first, stop):
-            cause = next((g.cause for g in self._gaps[name] if g.first_seq <= seq <= g.last_seq), "")
-            ring.writer.lose(cause if cause in CAUSES else "interrupted", t)
-        self._told += stop - first
+        near = [g for g in self._gaps[name] if g.first_seq < stop and first <= g.last_seq]
+        for seq in range(first, stop) if near else ():
+            cause = next((g.cause for g in near if g.first_seq <= seq <= g.last_seq), None)
+            if cause is not None:
+                ring.writer.lose(cause if cause in CAUSES else "interrupted", t)
+                self._told += 1
 
     def rewound(self) -> None:
         """See :class:`Output`: for viewers time begins anew, as after a reset."""
@@ -158,7 +166,7 @@ class LiveOutput(Output):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataLossWarning)  # it is said below
             summary = self.recorder.close()
-        lines = []
+        lines = ["the session was stopped from outside (recd stop, recd top)"] if self._stopped else []
         if self._told:
             lines.append(f"{self._told:,} samples are missing in the recording; their gaps were told again")
         if self._records:
@@ -199,6 +207,11 @@ def names_of(streams: Mapping[str, Any]) -> dict[str, str]:
             f"streams {', '.join(names)}: two of them become {plain('')!r} alike", "choose one of them"
         )
     return names
+
+
+def _units(stream: AnyStream) -> dict[str, str] | None:
+    names = {f.name for f in stream.schema.fields} if not isinstance(stream, VideoStream) else {"data"}
+    return {name: unit for name, unit in stream.units.items() if name in names} or None
 
 
 def _example(stream: AnyStream) -> Any:

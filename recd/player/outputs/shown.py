@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import time
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..event import MARK, Event
 from ..playback import Playback
 from .base import Output
 
+#: A line that changes is drawn again after so long.
+_OFTEN_S: Final = 0.08
 #: Numbers of an array that are shown.
 _SHOWN: Final = 3
 
@@ -49,16 +52,21 @@ class StatusLine:
         self._playback = playback
         self._newest = newest
         self._last = ""
+        self._drawn_s = -math.inf
         #: Something to say once, until the next key.
         self.note = ""
 
-    def draw(self) -> None:
-        """Show what is now."""
+    def draw(self, *, now: bool = True) -> None:
+        """Show what is; not too often, unless it is to be seen ``now``."""
+        if not now and time.monotonic() - self._drawn_s < _OFTEN_S:
+            return
+        self._drawn_s = time.monotonic()
         playback = self._playback
         rate = "as fast as it is taken" if playback.rate == 0 else f"x{playback.rate:.4g}"
         parts = [
             f"{'||' if playback.paused else '>'} {playback.position:.3f} / {playback.stop:.3f} s  {rate}",
             *(["paused"] if playback.paused else []),
+            *(["at the end: q ends"] if playback.holds and playback.position == playback.stop else []),
             *([self.note] if self.note else []),
             *([self._newest.text] if self._newest is not None and self._newest.text else []),
         ]

@@ -20,6 +20,7 @@ from recd_client.options import (
     SinkOptions,
     VideoFile,
 )
+from recd_client.plot_options import DISPLAYS
 from recd_client.schema import FIXED
 
 from ...reader import ArrayStream, VideoStream
@@ -97,6 +98,11 @@ def windows_of(streams: Mapping[str, AnyStream], toolkit: str) -> tuple[Sinks, l
     OptionError
         There is no display.
     """
+    if not any(map(os.environ.get, DISPLAYS)):
+        raise OptionError(
+            f"--to window: there is no display here, {' and '.join(DISPLAYS)} are not set",
+            "look at it with --to terminal, or in a browser: --to live, and recd ui",
+        )
     sinks, without = Sinks(), []
     for name, stream in streams.items():
         if is_picture(stream):
