@@ -14,7 +14,7 @@ import recd
 from environments import Counting
 from recd.cli import main
 from recd_client import NPZFile, OptionError, Recorder
-from recd_client.errors import ReplayWarning
+from recd_client.errors import DataLossWarning, ReplayWarning
 
 if find_spec("gymnasium"):
     import gymnasium
@@ -165,3 +165,25 @@ def test_what_is_no_episode_or_another_environments_is_refused(tmp_path: Path) -
     episodes(RecordEpisode(gymnasium.make("CartPole-v0"), str(tmp_path / "old")), 1)
     with pytest.warns(ReplayWarning, match="recorded of CartPole-v0, this is CartPole-v1"):
         recd.replay(tmp_path / "old", gymnasium.make("CartPole-v1"))
+
+
+@pytest.mark.requires("mujoco")
+def test_behind_lost_rows_an_episode_is_not_checked_and_the_next_seed_begins_anew(tmp_path: Path) -> None:
+    """With a lost row its action is lost: what follows in the episode is skipped, and named; nothing diverges."""
+    env = RecordEpisode(gymnasium.make("Hopper-v5"), str(tmp_path))
+    env.action_space.seed(1)
+    for seed in range(3):
+        env.reset(seed=seed)
+        for i in range(8):
+            if (seed, i) == (1, 4):
+                env._tape._stream.ring.writer.lose("interrupted", 0.0)
+            env.step(env.action_space.sample())
+    with pytest.warns(DataLossWarning, match="interrupted 1"):
+        env.close()
+    report = recd.replay(tmp_path, gymnasium.make("Hopper-v5"), check=True)
+    assert report.first is None, report
+    assert report.starts == 3
+    (skipped,) = report.skipped
+    assert (skipped.start, skipped.stop) == (14, 18)
+    assert "1 samples before it were lost" in skipped.reason
+    assert not report.holds
