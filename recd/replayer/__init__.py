@@ -3,7 +3,8 @@
 =========  ============================================================================
 rows       which stream has the states or actions, and where one does not follow from the other
 report     :class:`Report`: where a simulation left the recording, and by how much
-mujoco     :class:`MujocoReplay`; viewing: in MuJoCo's own window; likewise gymnasium, genesis
+mujoco     :class:`MujocoReplay`; mujoco_state: what is recorded of MjData; viewing: MuJoCo's own window
+gymnasium  :class:`GymnasiumReplay`; genesis: :class:`GenesisReplay`
 =========  ============================================================================
 
 Each adapter imports its simulator, and nothing else here does.

@@ -7,18 +7,24 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
 import mujoco
 import numpy as np
 
+from recd_client import checks
 from recd_client.errors import OptionError, ReplayWarning
+from recd_client.mujoco.cameras import load_camera, renderer_of, rolls_of
 from recd_client.mujoco.names import columns_of
 from recd_client.mujoco.recording import state_bits
+from recd_client.options import VideoFile
+from recd_client.recorder import Recorder
 from recd_client.summary import Summary
 
 from ..reader import ArrayStream, Run
+from .mujoco_state import Vector, fields_of, has_states, simulation_of
 from .report import Report, Skipped
 from .rows import Row, Stretch, find_stream, rows, stretches
 
@@ -61,18 +67,18 @@ class MujocoReplay:
         self, run: Run, sim: Any, *, stream: str | None = None, episodes: Sequence[int] | None = None
     ) -> None:
         self.run = run
-        self.model, self.data = _simulation(sim)
+        self.model, self.data = simulation_of(sim)
         found = find_stream(
             run,
             stream,
-            _has_states,
+            has_states,
             "a stream with qpos (of recd_client.mujoco.record), for a check qvel too",
         )
         self.stream: ArrayStream = found
-        self._fields = _fields_of(self.model, self.data, found)
+        self._fields = fields_of(self.model, self.data, found)
         self.recorded = tuple(self._fields)
         self._stretches = stretches(run, found, episodes)
-        self._all = _Vector(self.model, self._fields, (*state_bits(),))
+        self._all = Vector(self.model, self._fields, (*state_bits(),))
         self.notes = self._differing_versions()
         for note in self.notes:
             warnings.warn(note, ReplayWarning, stacklevel=4)
@@ -191,26 +197,38 @@ class MujocoReplay:
         Raises
         ------
         OptionError
-            The model has no such camera, or nothing can be rendered here.
+            The model has no such camera, nothing can be rendered here, or the film would stand in the
+            recording's own directory.
         OutputExistsError
             The film exists.
         """
-        from recd_client.mujoco import record
-        from recd_client.options import NullSink, VideoFile
-
         if to is None:
             raise OptionError("to: expected the path of a film", "for instance to='again/side.mp4'")
         path = Path(to)
+        if self.run.manifest and path.parent.resolve() == self.run.path.resolve():
+            raise OptionError(
+                f"to={os.fspath(to)!r}: the film would be the newest recording of that directory",
+                "put it beside or below it: to='again/side.mp4'",
+            )
+        (roll,) = rolls_of(
+            self.model, {camera: VideoFile(path.name)}, checks.positive("fps", fps, unit="frames per second")
+        )
         told = {"replay_of": {"session": self.run.session, "path": str(self.run.path)}}
-        recording = record(
-            self.model, self.data, NullSink(), state=("qpos",), cameras={camera: VideoFile(path.name)},
-            fps=fps, width=width, height=height, scene_option=scene_option, overflow="block",
-            dir=path.parent, overwrite=overwrite, metadata=told,
-        )  # fmt: skip
-        with recording:
-            for _ in self:
-                recording.step()
-            return recording.recorder.close()
+        step_s = float(self.model.opt.timestep)
+        with closing(renderer_of(self.model, width, height)) as renderer, Recorder(
+            roll[1], dir=path.parent, dt=step_s, overwrite=overwrite, metadata=told
+        ) as recorder:  # fmt: skip
+            shot = load_camera(recorder, self.model, roll, renderer, scene_option, "block")
+            last = -math.inf
+            for row in self:
+                t = self.data.time
+                if t < last:
+                    recorder.reset()
+                    shot.gate.restart()
+                last = t
+                if shot.gate.is_due(t):
+                    shot.shoot(self.data, t, row.index)
+            return recorder.close()
 
     # --- actions ---------------------------------------------------------------------------------------
     def check(
@@ -301,7 +319,7 @@ class MujocoReplay:
         self, tolerance: float, compared: list[str], order: str, begin: str, parts: Sequence[Stretch]
     ) -> Report:
         report = Report(self.stream.name, tolerance)
-        held = _Vector(self.model, self._fields, INPUTS)
+        held = Vector(self.model, self._fields, INPUTS)
         for stretch in parts:
             fresh = begin == "simulation" and not stretch.lost
             data = copy.copy(self.data) if fresh else mujoco.MjData(self.model)
@@ -352,88 +370,3 @@ class MujocoReplay:
             report.notes.append(
                 f"it does not differ there with recorded={other!r}: when was the sample written?"
             )
-
-
-class _Vector:
-    """What of a state is recorded, as one vector for ``mj_setState``.
-
-    Parameters
-    ----------
-    fields : collection of str
-        What is recorded.
-    names : sequence of str
-        Which of that to set; the time is set with a position.
-    """
-
-    def __init__(self, model: mujoco.MjModel, fields: Mapping[str, Any], names: Sequence[str]) -> None:
-        bits = {n: b for n, b in state_bits().items() if n in names and (n in fields or n == "time")}
-        self._model = model
-        self._names = [*bits]
-        self._spec = sum(bits.values())
-        self._vector = np.empty(mujoco.mj_stateSize(model, self._spec))
-
-    def set(self, data: mujoco.MjData, row: Row) -> None:
-        """Set it."""
-        if self._names:
-            np.concatenate([np.ravel(row.values[n]) for n in self._names], out=self._vector, casting="unsafe")
-            mujoco.mj_setState(self._model, data, self._vector, self._spec)
-
-
-# --- what was given ----------------------------------------------------------------------------------
-def _simulation(sim: Any) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    if isinstance(sim, (str, os.PathLike)):
-        path = os.fspath(sim)
-        load = mujoco.MjModel.from_binary_path if path.endswith(".mjb") else mujoco.MjModel.from_xml_path
-        try:
-            sim = load(path)
-        except (ValueError, FileNotFoundError, mujoco.FatalError) as e:
-            raise OptionError(f"{path}: no model of MuJoCo: {e}", "pass one that MuJoCo loads") from None
-    model, data = sim if isinstance(sim, tuple) and len(sim) == 2 else (sim, None)
-    if not isinstance(model, mujoco.MjModel) or not isinstance(data, (mujoco.MjData, type(None))):
-        raise OptionError(
-            f"sim={sim!r:.80}: expected an MjModel, or one with its MjData", "pass model, or (model, data)"
-        )
-    return model, mujoco.MjData(model) if data is None else data
-
-
-def _has_states(stream: ArrayStream) -> bool:
-    return any(name == "qpos" or name.startswith("qpos.") for name in stream.fields)
-
-
-def _fields_of(model: mujoco.MjModel, data: mujoco.MjData, stream: ArrayStream) -> dict[str, tuple[str, ...]]:
-    """What of MjData a stream has: name to its field, or to a field per number (``named=True``).
-
-    Raises
-    ------
-    OptionError
-        A part of the state has another shape than in this model, or numbers of other joints.
-    """
-    parts: dict[str, list[str]] = {}
-    for field in stream.fields:
-        if name := _name_of(data, field):
-            parts.setdefault(name, []).append(field)
-    found: dict[str, tuple[str, ...]] = {}
-    for name, there in parts.items():
-        shape = np.shape(getattr(data, name))
-        if name in there:
-            own: tuple[str, ...] = (name,)
-            fits = stream.shapes[name] == shape
-            what = f"was recorded with the shape {stream.shapes[name]}, this model's has {shape}"
-        else:
-            own = tuple(column.name for column in columns_of(model, data, name))
-            fits = {*own} == {*there}
-            odd = ", ".join(sorted({*own} ^ {*there})[:4])
-            what = f"was recorded of {len(there)} joints or objects, this model has {len(own)}; not in both: {odd}"
-        if fits:
-            found[name] = own
-        elif name in state_bits():
-            raise OptionError(f"stream {stream.name!r}: {name} {what}", "pass the model that was recorded")
-    return found
-
-
-def _name_of(data: mujoco.MjData, field: str) -> str:
-    """What of MjData a field is, or is a number of (``qpos.hip``, ``userdata_3``); empty if it is none of that."""
-    for name in (field, field.partition(".")[0], field.rpartition("_")[0]):
-        if isinstance(getattr(data, name, None) if name else None, (np.ndarray, int, float)):
-            return name
-    return ""

@@ -243,6 +243,9 @@ def test_another_camera_films_the_recorded_states(tmp_path: Path) -> None:
     )
     assert summary.complete
     frames = decoded(tmp_path / "again" / "top.mp4")
+    assert [*recd.open(tmp_path / "again")] == ["top"]
+    with pytest.raises(OptionError, match="newest recording of that directory"):
+        recd.replay(run, model).render("top", to=tmp_path / "run" / "top.mp4")
     assert manifest_of(tmp_path / "again")["metadata"]["replay_of"]["session"] == run.session
     replayed = recd.replay(run, model)
     expected = []
