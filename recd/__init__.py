@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .player import play as play
     from .reader import Run as Run
     from .reader import open as open
+    from .replayer import replay as replay
 
 #: Loaded when they are first used: importing recd stays light.
 _READER = ("Run", "open")
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from .player import play
 
         return play
+    if name == "replay":
+        from .replayer import replay
+
+        return replay
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

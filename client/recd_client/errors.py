@@ -221,6 +221,10 @@ class IncompleteRecordingWarning(UserWarning):
     """Something of a recording that is being read is missing or damaged; what can be read is read."""
 
 
+class ReplayWarning(UserWarning):
+    """What a recording is replayed in is not what it was recorded in: another version, or a model with other names."""
+
+
 def _tree(root: type[RecdError]) -> dict[str, type[RecdError]]:
     found = {root.code: root}
     for child in root.__subclasses__():

@@ -178,3 +178,16 @@ def test_the_plots_have_a_frame_for_each_step_and_their_pictures_are_written(
     assert {"lines", "many", "image", "vectors"} <= {film.stem for film in films}
     assert [len(decoded(film)) for film in films] == [12] * len(films)
     assert sorted(p.name for p in pictures.iterdir()) == [f"plot-{film.stem}.png" for film in films]
+
+
+@pytest.mark.requires("mujoco")
+@pytest.mark.usefixtures("runtime")
+def test_the_plate_of_mujoco_comes_out_the_same_again(tmp_path: Path) -> None:
+    """The example ends with 0, as only a check that holds does; blocks hit the plate, and were filmed."""
+    run_example("mujoco_replay.py", tmp_path, steps=500)
+    with np.load(tmp_path / "plate.npz") as plate:
+        assert plate["qpos"].shape == (500, 22)
+        fallen = plate["qvel"][:, 3]  # of the first block, downwards, until something stops it
+    assert fallen.min() < -0.5
+    assert abs(fallen[-1]) < abs(fallen.min())
+    assert decoded(tmp_path / "again" / "top.mp4").shape == (25, 240, 320, 3)

@@ -244,3 +244,15 @@ def test_the_example_records_the_fall(version: str, runtime: Path, tmp_path: Pat
     assert (heights[1:] < heights[:-1]).all()
     assert npz(tmp_path / "quat.npz")["data"].shape[1] == 4
     assert len(decoded(tmp_path / "camera.mp4")) == 10
+
+
+@each_version
+def test_a_recording_goes_back_into_genesis(version: str, runtime: Path, tmp_path: Path) -> None:
+    """An arm's states are set in another scene; its recorded forces lead there again, in their order only."""
+    assert run_genesis(version, runtime, tmp_path, program=Path(__file__).with_name("replay_program.py")) == 0
+    found = json.loads((tmp_path / "replay.json").read_text())
+    assert found["compared"] == found["samples"] - 1 >= 39
+    assert found["furthest"] == 0
+    assert found["close"], found["text"]
+    assert not found["wrong"]
+    assert "no field 'control'" in found["refused"]

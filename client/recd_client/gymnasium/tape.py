@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import gymnasium
 import numpy as np
 
 from .. import checks
@@ -211,5 +212,8 @@ def make_home(
     return Home(
         wrapper, folder, recorder,
         name="episodes", overwrite=overwrite,
-        metadata={"env": spec.id if spec is not None else str(env), "separator": separator, "dt": dt_s},
+        metadata={
+            "env": spec.id if spec is not None else str(env), "separator": separator, "dt": dt_s,
+            "gymnasium": gymnasium.__version__,
+        },
     )  # fmt: skip

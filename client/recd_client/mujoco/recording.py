@@ -13,13 +13,13 @@ import mujoco
 import numpy as np
 
 from .. import checks
-from ..clock import Gate
 from ..errors import OptionError
 from ..options import CSVFile, NPZFile, SinkOptions, VideoFile
 from ..recorder import Recorder
 from ..settings import checked_sinks
 from ..stream import Stream
 from ..summary import Summary
+from .cameras import Camera, CameraName, load_camera, renderer_of, rolls_of
 from .names import Column, columns_of
 
 #: Recorded where nothing is said; what a model has none of is left out.
@@ -28,8 +28,6 @@ DEFAULT_STATE: Final = ("qpos", "qvel", "act", "ctrl", "sensordata")
 _OTHER_NAMES: Final = {"warmstart": "qacc_warmstart", "plugin": "plugin_state"}
 #: Arrays of MjData that have another length in each step.
 _VARYING: Final = ("contact", "efc_", "iefc_", "efm_")
-
-CameraName = str | int
 
 
 def record(
@@ -61,8 +59,9 @@ def record(
     *sinks : SinkOptions
         Where the state goes; default: ``NPZFile("<name>.npz")``. A :class:`CSVFile` without a ``header``
         gets the model's names: ``qpos.hip``, ``sensordata.imu.x``, ...
-    state : sequence of str, mjtState or int, optional
-        What to record: names of arrays or numbers of ``MjData``, or a combination of ``mjtState`` bits.
+    state : sequence of str, mjtState or int, or True, optional
+        What to record: names of arrays or numbers of ``MjData``, or a combination of ``mjtState`` bits. True:
+        all that the next step depends on (``mjSTATE_INTEGRATION``), so that a replay goes on bit for bit.
         Default: ``qpos``, ``qvel``, ``act``, ``ctrl`` and ``sensordata``, of which the model has any.
     named : bool
         One field per number, with its unit, instead of one per array: ``qpos.hip`` instead of ``qpos``.
@@ -107,13 +106,13 @@ def record(
     checks.flag("named", named)
     fields = state_fields(model, data, state)
     columns = {field: columns_of(model, data, field) for field in fields}
-    rolls = _cameras(model, cameras, checks.positive("fps", fps, unit="frames per second"))
+    rolls = rolls_of(model, cameras, checks.positive("fps", fps, unit="frames per second"))
     files = [_with_header(sink, columns) for sink in checked_sinks(sinks)] or [NPZFile(f"{name}.npz")]
     own_recorder = recorder is None
     own_renderer: Any = None
     with ExitStack() as failed:
         if rolls and renderer is None:
-            renderer = own_renderer = _renderer(model, width, height)
+            renderer = own_renderer = renderer_of(model, width, height)
             failed.callback(renderer.close)
         if recorder is None:
             told = {
@@ -129,11 +128,8 @@ def record(
             name, *files, like=sample.now(), hz=hz, overflow=overflow, units=sample.units
         )
         shots = []
-        for camera, stream_name, video, rate_hz in rolls:
-            like = np.broadcast_to(np.uint8(0), (renderer.height, renderer.width, 3))
-            film = recorder.stream(stream_name, video, like=like, overflow=overflow)
-            gate = Gate(rate_hz, float(model.opt.timestep))
-            shots.append(Camera(camera, film, gate, renderer, scene_option))
+        for roll in rolls:
+            shots.append(load_camera(recorder, model, roll, renderer, scene_option, overflow))
         failed.pop_all()
     return Recording(data, recorder, stream, sample, shots, columns, own_recorder, own_renderer)
 
@@ -148,6 +144,8 @@ def state_fields(model: mujoco.MjModel, data: mujoco.MjData, state: Any) -> list
     """
     if state is None:
         return [name for name in DEFAULT_STATE if np.size(getattr(data, name))]
+    if state is True:
+        state = mujoco.mjtState.mjSTATE_INTEGRATION
     if isinstance(state, str):
         state = (state,)
     if not isinstance(state, Sequence):
@@ -177,18 +175,23 @@ def _of_bits(data: mujoco.MjData, state: Any) -> list[str]:
         bits = int(state)
     except (TypeError, ValueError):
         raise checks.refuse("state", state, "names of arrays of MjData, or mjtState bits") from None
-    single = {
-        int(member): label.removeprefix("mjSTATE_").lower()
-        for label, member in mujoco.mjtState.__members__.items()
-        if int(member).bit_count() == 1
-    }
-    unknown = bits & ~sum(single)
+    known = state_bits()
+    unknown = bits & ~sum(known.values())
     if bits <= 0 or unknown:
         raise OptionError(
             f"state={state!r}: there is no such mjtState bit", "combine members of mujoco.mjtState"
         )
-    names = [_OTHER_NAMES.get(label, label) for bit, label in sorted(single.items()) if bits & bit]
-    return [name for name in names if np.size(getattr(data, name))]
+    return [name for name, bit in known.items() if bits & bit and np.size(getattr(data, name))]
+
+
+def state_bits() -> dict[str, int]:
+    """Names in MjData of all that a state is made of, with their ``mjtState`` bits, in the order of ``mj_getState``."""
+    single = sorted(
+        (int(member), label.removeprefix("mjSTATE_").lower())
+        for label, member in mujoco.mjtState.__members__.items()
+        if int(member).bit_count() == 1
+    )
+    return {_OTHER_NAMES.get(label, label): bit for bit, label in single}
 
 
 class State:
@@ -235,36 +238,6 @@ def _note(units: dict[str, str], field: str, parts: Sequence[Column]) -> None:
     """A field's unit, if all its numbers have the same."""
     if len(found := {part.unit for part in parts}) == 1 and (unit := found.pop()):
         units[field] = unit
-
-
-class Camera:
-    """One camera: renders straight into the memory of its next frame.
-
-    Parameters
-    ----------
-    camera : str or int
-    stream : Stream
-    gate : Gate
-        Tells which frames are due.
-    renderer : mujoco.Renderer
-    scene_option : mujoco.MjvOption or None
-    """
-
-    def __init__(
-        self, camera: CameraName, stream: Stream, gate: Any, renderer: Any, scene_option: Any
-    ) -> None:
-        self.stream = stream
-        self.gate = gate
-        self._camera = camera
-        self._renderer = renderer
-        self._option = scene_option
-
-    def shoot(self, data: mujoco.MjData, t: float, step: int) -> None:
-        """Record a frame."""
-        renderer = self._renderer
-        renderer.update_scene(data, camera=self._camera, scene_option=self._option)
-        with self.stream.claim(t, step) as pixels:
-            renderer.render(out=pixels)
 
 
 class Recording:
@@ -366,61 +339,3 @@ def _with_header(sink: SinkOptions, columns: Mapping[str, list[Column]]) -> Sink
     if isinstance(sink, CSVFile) and sink.header is None:
         return replace(sink, header=tuple(part.name for parts in columns.values() for part in parts))
     return sink
-
-
-def _cameras(
-    model: mujoco.MjModel, cameras: Any, fps: float
-) -> list[tuple[CameraName, str, VideoFile, float]]:
-    """Of each camera: what it is, its stream's name, its file, and frames per second of simulated time."""
-    if isinstance(cameras, (str, int)):
-        cameras = (cameras,)
-    wanted = dict(cameras) if isinstance(cameras, Mapping) else dict.fromkeys(cameras)
-    found = []
-    for camera, video in wanted.items():
-        if video is None:
-            video = VideoFile()
-        if not isinstance(video, VideoFile):
-            raise checks.refuse("cameras", video, "a VideoFile for each camera, or names alone")
-        name = _camera_name(model, camera)
-        rate_hz = video.hz or float(video.frame_rate or fps)
-        filename = f"{name}.mp4" if video.filename is None else video.filename
-        found.append(
-            (camera, name, replace(video, filename=filename, fps=video.fps or rate_hz, hz=None), rate_hz)
-        )
-    return found
-
-
-def _camera_name(model: mujoco.MjModel, camera: Any) -> str:
-    """A stream's name for the camera, which the model is proved to have."""
-    names = [mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_CAMERA, i) for i in range(model.ncam)]
-    if isinstance(camera, str) and camera in names:
-        label = camera
-    elif isinstance(camera, int) and not isinstance(camera, bool) and -1 <= camera < model.ncam:
-        label = "free" if camera < 0 else names[camera] or f"camera{camera}"
-    else:
-        there = ", ".join(repr(n or i) for i, n in enumerate(names)) or "none"
-        raise OptionError(
-            f"cameras: the model has no camera {camera!r}, it has {there}",
-            "name one of them, or -1 for the free one",
-        )
-    return "".join(c if (c.isalnum() and c.isascii()) or c in "_.-" else "_" for c in label)[:64]
-
-
-def _renderer(model: mujoco.MjModel, width: Any, height: Any) -> Any:
-    for side, length, most in (
-        ("width", width, model.vis.global_.offwidth),
-        ("height", height, model.vis.global_.offheight),
-    ):
-        checks.whole(side, length, 1, 1 << 16, unit="pixels")
-        if length > most:
-            raise OptionError(
-                f"{side}={length}: the model's offscreen buffer has {most} pixels",
-                f"pass less, or model.vis.global_.off{side} = {length} before",
-            )
-    try:
-        return mujoco.Renderer(model, height, width)
-    except (mujoco.FatalError, RuntimeError, AttributeError, ImportError) as e:
-        raise OptionError(
-            f"no frame can be rendered here: {type(e).__name__}: {e}",
-            "without a display, set MUJOCO_GL=egl (or osmesa) before mujoco is imported",
-        ) from e
