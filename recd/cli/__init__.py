@@ -22,7 +22,7 @@ from .. import __version__
 #: In the order in which one meets them; each is a module of this package with a command ``command``.
 VERBS: Final = (
     "start", "stop", "restart", "status", "top", "ls", "tail", "frame", "ui", "info", "verify", "recover", "doctor",
-    "service", "demo", "convert",
+    "service", "demo", "convert", "cut", "merge", "compare", "thumbs",
 )  # fmt: skip
 INTERRUPTED_EXIT_CODE: Final = 130
 

@@ -43,7 +43,7 @@ def table_batches(samples: Samples) -> Iterator[Batch]:
             columns["seq"] = block.seq
         if _EPISODE in extra:
             columns["episode"] = np.full(block.count, span.episode, np.int64)
-        columns |= {f.name: _column(f, block) for f in samples.schema.fields}
+        columns |= {f.name: column_of(f, block) for f in samples.schema.fields}
         seq, mono_ns = block.seq.view(np.uint64), block.mono_ns.view(np.uint64)
         yield Batch(schema, seq, block.t, block.step, mono_ns, columns)
 
@@ -61,7 +61,8 @@ class SampleSource:
         return table_batches(self._samples)
 
 
-def _column(f: Field, block: Block) -> Any:
+def column_of(f: Field, block: Block) -> Any:
+    """A field's values as a batch has them."""
     values = block[f.name]
     if isinstance(values, Lists):
         return Varying(values.values, np.diff(values.offsets))
