@@ -345,4 +345,3 @@ def _extent(run: Run, clock: str, names: Sequence[str]) -> str:
         span = extent(run[name], clock)
         found.append(f"stream {name!r} " + (f"is from {span[0]} to {span[1]} s" if span else "is empty"))
     return "; ".join(found) or "it has no stream that can be read"
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from ..reader import ArrayStream, Run, Stream, VideoStream
 _ROWS: Final = 1 << 16
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+#: Time, step, monotonic time and number of a sample; -1 where unknown.
+End = tuple[float, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ class Look:
 
     def __getitem__(self, rows: slice) -> Look:
         start = self.start + rows.start
-        return Look(
-            start, self.t[rows], self.wall[rows], self.seq[rows], self.step[rows], self.mono_ns[rows]
-        )
+        return Look(start, self.t[rows], self.wall[rows], self.seq[rows], self.step[rows], self.mono_ns[rows])
 
 
 def looks(stream: Stream, start: int = 0, stop: int | None = None) -> Iterator[Look]:
@@ -92,8 +92,8 @@ class Axis:
 class Tally:
     """What is counted of samples; ``first`` and ``last`` are ``(t, step, mono_ns, seq)``."""
 
-    first: tuple[float, int, int, int] | None = None
-    last: tuple[float, int, int, int] | None = None
+    first: End | None = None
+    last: End | None = None
     backward: int = 0
     nan: int = 0
 
@@ -192,7 +192,29 @@ def stretches(
             else:
                 found.append(Stretch(run, stream, start, stop, part, axis, Tally()))
             found[-1].tally.add(look[a:b], axis)
+    _complete(found, stream, axis)
     return found
+
+
+def _complete(found: list[Stretch], stream: Stream, axis: Axis) -> None:
+    """A manifest tells step and monotonic time of the first and last sample also where no file tells them."""
+    told = stream._data.told
+    if found and found[0].start == 0:
+        found[0].tally.first = _told(found[0].tally.first, told, "first", axis)
+    if found and found[-1].stop == len(stream):
+        found[-1].tally.last = _told(found[-1].tally.last, told, "last", axis)
+
+
+def _told(end: End | None, told: Mapping[str, Any], which: str, axis: Axis) -> End | None:
+    if end is None or told.get("samples") is None:
+        return end
+    t, step, mono, seq = end
+    told_step, told_mono = told.get(f"step_{which}"), told.get(f"mono_{which}_ns")
+    if step < 0 and told_step is not None:
+        step = int(told_step)
+    if mono < 0 and told_mono is not None:
+        mono = int(told_mono) + axis.offset_ns
+    return t, step, mono, seq
 
 
 def views(stream: Any) -> list[ArrayStream | VideoStream]:
