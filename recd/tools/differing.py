@@ -51,7 +51,7 @@ class Column:
             return
         a, b = np.asarray(a), np.asarray(b)
         if a.dtype == object:
-            self._note(np.asarray(a != b), a, b, block)
+            self._note(np.array(a != b, np.bool_), a, b, block)
             return
         differs = self._differs(a, b)
         self._note(differs.reshape(len(a), -1).any(axis=1) if a.ndim > 1 else differs, a, b, block, differs)
