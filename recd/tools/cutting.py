@@ -20,7 +20,7 @@ from ..reader import ArrayStream, Episode, Mark, Run, Stream, VideoStream
 from ..reader import open as open_run
 from . import derived, gaps
 from .derived import Made, Plan, Series
-from .stretches import Look, Stretch, looks, stretches, views
+from .stretches import Look, Stretch, looks, readable, stretches, views
 
 SIM: Final = "sim"
 WALL: Final = "wall"
@@ -145,7 +145,7 @@ def _plan(run: Run, name: str, window: _Window, problems: list[str]) -> Plan:
     kept: list[dict[str, Any]] = []
     for view in views(stream):
         len(view)  # an error, where nothing of it can be read
-        found = stretches(run, view, window.wanted(view))
+        found = readable(stretches(run, view, window.wanted(view)), problems)
         if "seq" in view.known:
             kept = kept or gaps.within(gaps.told(stream), found, len(view), window.belongs(name))
         else:

@@ -54,7 +54,8 @@ class Column:
             self._note(np.array(a != b, np.bool_), a, b, block)
             return
         differs = self._differs(a, b)
-        self._note(differs.reshape(len(a), -1).any(axis=1) if a.ndim > 1 else differs, a, b, block, differs)
+        samples: Mask = np.any(differs, axis=tuple(range(1, a.ndim)))
+        self._note(samples, a, b, block, differs)
 
     def _value(self, i: int, a: NDArray[Any], b: NDArray[Any], block: Block) -> None:
         """One sample of a ragged field."""
@@ -117,7 +118,9 @@ class Column:
         text += f", element {element}" if element else ""
         text += f": {at['a']} against {at['b']}"
         if self.max_abs is not None:
-            text += f"; at most {self.max_abs:.6g} apart, relative {self.max_rel:.6g}"
+            text += f"; at most {self.max_abs:.6g} apart"
+        if self.max_rel is not None:
+            text += f", relative {self.max_rel:.6g}"
         return {
             "what": "values", "text": text, "field": self.name, "count": self.count, "max_abs": self.max_abs,
             "max_rel": self.max_rel, **at,

@@ -17,7 +17,7 @@ from ..reader import ArrayStream, Run
 from . import derived, gaps
 from .cutting import CLOCKS, SIM, WALL, clocks_of, extent, mark_told, numbered_anew, numbers_of_run, plan_of
 from .derived import Made, Plan, Series
-from .stretches import Axis, Stretch, everything, stretches, views
+from .stretches import Axis, Stretch, everything, readable, stretches, views
 
 #: Prefixes are made of the recordings' ranks or names.
 AUTO: Final = "auto"
@@ -209,7 +209,7 @@ class _Join:
         found, numbered = [], True
         for view in views(stream):
             len(view)
-            some = stretches(run, view, everything, axis)
+            some = readable(stretches(run, view, everything, axis), problems)
             if "seq" not in view.known:
                 some, numbered = numbered_anew(some), False
                 problems.append(

@@ -10,7 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recd_client.errors import RecdError
+
 from ..reader import ArrayStream, Run, Stream, VideoStream
+from ..video.files import describe
 
 _ROWS: Final = 1 << 16
 Floats = NDArray[np.float64]
@@ -215,6 +218,25 @@ def _told(end: End | None, told: Mapping[str, Any], which: str, axis: Axis) -> E
     if mono < 0 and told_mono is not None:
         mono = int(told_mono) + axis.offset_ns
     return t, step, mono, seq
+
+
+def readable(found: list[Stretch], problems: list[str]) -> list[Stretch]:
+    """Those of which the file can be read: a film is opened late, so one that was changed is looked at here."""
+    wrong: dict[int, str] = {}
+    for part in {s.part for s in found if isinstance(s.stream, VideoStream)}:
+        told, film = _film(found[0], part)
+        if not told.intact:
+            try:
+                describe(film.path)
+            except RecdError as e:
+                wrong[part] = e.what
+    problems += wrong.values()
+    return [stretch for stretch in found if stretch.part not in wrong]
+
+
+def _film(stretch: Stretch, part: int) -> Any:
+    assert isinstance(stretch.stream, VideoStream)
+    return stretch.stream._films[part]
 
 
 def views(stream: Any) -> list[ArrayStream | VideoStream]:
