@@ -140,7 +140,7 @@ def _axis(run: Run, first: Run, clock: str) -> Axis:
     hosts = {(r.manifest.get("host") or {}).get("hostname") for r in (run, first)}
     if len(hosts) == 1 and abs(apart) < _ONE_BOOT_NS:
         apart = 0
-    offset_s = (opened_ns + apart - origin_ns) * 1e-9 if clock == WALL else 0.0
+    offset_s = (opened_ns + apart - origin_ns) / 1e9 if clock == WALL else 0.0
     return Axis(offset_s, apart, opened_ns, origin_ns)
 
 
@@ -267,7 +267,9 @@ class _Join:
                 raise self._overlap(
                     before[2][0], after[2][0], f"{before[0]} to {before[1]} s", f"{after[0]} to {after[1]} s"
                 )
-        return [block for _, _, block in timed]
+        # All samples of it were lost, or discarded: its losses keep numbers of their own.
+        empty = [[member] for member in self.members if not any(member.found) and member.gaps]
+        return [*(block for _, _, block in timed), *empty]
 
     def _check(self, found: Sequence[Stretch], block: Sequence[_Member]) -> None:
         for before, after in itertools.pairwise(found):

@@ -67,7 +67,7 @@ def test_what_is_typed_makes_what_is_told(typed: Path) -> None:
     assert not list(typed.glob("*.part"))
 
 
-@pytest.mark.parametrize("title", needing())
+@pytest.mark.parametrize("title", [*needing()])
 def test_sections_that_need_a_library(typed: Path, title: str) -> None:
     """Their commands succeed, too."""
     commands(sections()[title], typed)

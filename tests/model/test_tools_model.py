@@ -129,6 +129,10 @@ def test_a_merge_is_a_concatenation(
                 expected += [
                     (t + 1000.0 * k, str(x)) for t, x in zip(run["rows"].t, run["rows"]["x"], strict=True)
                 ]
+        if not expected:
+            with pytest.raises(OptionError, match="no sample that can be read"):
+                merge([top / str(k) for k in range(len(runs))], top / "all")
+            return
         merge([top / str(k) for k in reversed(range(len(runs)))], top / "all", clock="wall")
         undamaged(top / "all")
         with recd.open(top / "all") as run:
