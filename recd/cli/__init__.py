@@ -22,7 +22,7 @@ from .. import __version__
 #: In the order in which one meets them; each is a module of this package with a command ``command``.
 VERBS: Final = (
     "start", "stop", "restart", "status", "top", "ls", "tail", "frame", "watch", "mark", "ui", "play", "convert",
-    "replay", "info", "verify", "recover", "doctor", "service", "demo",
+    "replay", "cut", "merge", "compare", "thumbs", "info", "verify", "recover", "doctor", "service", "demo",
 )  # fmt: skip
 INTERRUPTED_EXIT_CODE: Final = 130
 

@@ -54,6 +54,7 @@ def _described(manifest: dict[str, Any], directory: Path) -> dict[str, Any]:
         },
         "streams": [_stream(name, data, directory) for name, data in manifest["streams"].items()],
         "marks": manifest["marks"],
+        "provenance": manifest.get("provenance"),
     }
 
 

@@ -183,6 +183,8 @@ def _show_recording(out: Console, found: dict[str, Any]) -> None:
         line(out, "  it was interrupted; to finish its files: recd start", "red")
     if "code" in told:
         _show_origin(out, told)
+    if found.get("provenance"):
+        _show_provenance(out, found["provenance"])
     for stream in found["streams"]:
         line(out)
         _show_stream(out, stream, found["path"])
@@ -208,6 +210,17 @@ def _show_origin(out: Console, told: dict[str, Any]) -> None:
         line(out, "  host: " + _pairs(host))
     if told["metadata"]:
         line(out, "  metadata: " + _pairs(told["metadata"]))
+
+
+def _show_provenance(out: Console, told: dict[str, Any]) -> None:
+    """What a recording was made of: it comes from a manifest, and may be anything."""
+    line(out, f"  made by {told.get('command') or told.get('tool')} of:")
+    for source in told.get("sources", ()):
+        sha256 = f", manifest {source['manifest_sha256'][:12]}" if source.get("manifest_sha256") else ""
+        moved = f", stream time {source['offset_s']:+.9g} s" if source.get("offset_s") else ""
+        line(out, f"    {source.get('path')}: session {source.get('session')}{sha256}{moved}")
+    for problem in told.get("problems", ()):
+        line(out, f"    {problem}", "yellow")
 
 
 def _pairs(data: Any) -> str:

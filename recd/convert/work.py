@@ -137,10 +137,13 @@ class Workplace:
         os.rename(temporary, path)
         sync_directory(path.parent)
 
-    def complete(self, provenance: Mapping[str, Any], *, beside: bool) -> None:
-        """The output is at its destination. ``beside``: a file has its provenance in a file of its own."""
+    def complete(self, provenance: Mapping[str, Any] | None, *, beside: bool) -> None:
+        """The output is at its destination. ``beside``: a file has its provenance in a file of its own.
+
+        Without ``provenance`` the output tells its own.
+        """
         destination = self.destination
-        if self.output.is_dir():
+        if provenance is not None and self.output.is_dir():
             _write(self.output / PROVENANCE, provenance)
         if beside and self.output.is_file():
             _write(provenance_path(destination), provenance)

@@ -44,12 +44,18 @@ class Derived:
             tuple(told.get(key.format(end)) for key in ("t_{}", "step_{}", "mono_{}_ns"))
             for end in ("first", "last")
         ]
-        if not told.get("samples") or any(value is None for end in ends for value in end):
+        if not told.get("samples"):
             return cls()
         dt, opened = clocks.dt, clocks.start_mono_ns
-        if dt is not None and all(step >= 0 and step * dt == t for t, step, _ in ends):
+        if any(t is None for t, _, _ in ends):
+            return cls()
+        if dt is not None and all(step is not None and step >= 0 and step * dt == t for t, step, _ in ends):
             return cls(dt=dt)
-        if dt is None and opened is not None and all((mono - opened) * 1e-9 == t for t, _, mono in ends):
+        if (
+            dt is None
+            and opened is not None
+            and all(mono is not None and (mono - opened) * 1e-9 == t for t, _, mono in ends)
+        ):
             return cls(opened_ns=opened)
         return cls()
 
