@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from recd.convert.episodes import EpisodeData
-from recd.convert.features import IMAGE, Feature
-from recd.convert.targets.base import DatasetInfo, EpisodeTarget
+from recd.converter.episodes import EpisodeData
+from recd.converter.features import IMAGE, Feature
+from recd.converter.targets.base import DatasetInfo, EpisodeTarget
 
 #: Called before an episode is written, with its index: tests put what is to happen here.
 before: list[Callable[[int], None]] = []

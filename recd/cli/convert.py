@@ -13,7 +13,7 @@ import click
 from ._common import clean, console, count, duration, json_option, line, print_json, size
 
 if TYPE_CHECKING:
-    from ..convert import Converted
+    from ..converter import Converted
 
 
 @click.command(
@@ -65,10 +65,10 @@ def command(
     if not src or dst is None:
         raise click.UsageError("expected SRC... DST: what to convert, and what to make of it")
     if form is None:
-        from ..convert import targets
+        from ..converter import targets
 
         raise OptionError("no --to: which format?", f"one of {', '.join(targets.NAMES)}")
-    from ..convert import convert
+    from ..converter import convert
 
     try:
         with _progress() as told:
@@ -87,7 +87,7 @@ def _write_map(paths: list[Path], out: Path, streams: list[str] | None, overwrit
     """Write what would be used without a map."""
     from recd_client.errors import OptionError, OutputExistsError
 
-    from ..convert import guess, mapping
+    from ..converter import guess, mapping
     from ..reader import open as open_run
 
     if not paths:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recd_client.errors import OptionError, RecdError
 
 from ..batch import RESET
-from ..convert.choosing import numbers_of, streams_of
+from ..converter.choosing import numbers_of, streams_of
 from ..reader import ArrayStream, Episode, Mark, Run, Stream, VideoStream
 from ..reader import open as open_run
 from . import derived, gaps

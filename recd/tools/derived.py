@@ -20,10 +20,10 @@ from recd_client.schema import Schema
 
 from .. import __version__, strict_json
 from ..batch import Batch
-from ..convert import clips
-from ..convert.episodes import Clip
-from ..convert.targets.tables import column_of
-from ..convert.work import Workplace, check_destination, sha256_of, told_of_room
+from ..converter import clips
+from ..converter.episodes import Clip
+from ..converter.targets.tables import column_of
+from ..converter.work import Workplace, check_destination, sha256_of, told_of_room
 from ..manifest import MANIFEST_VERSION
 from ..parts import hash_file
 from ..reader import ArrayStream, Run, VideoStream
@@ -191,7 +191,7 @@ def write(
         A source cannot be read; there is no room; the destination holds a source.
     """
     destination = destination.absolute()
-    check_destination(destination, _files(runs))
+    check_destination(destination, _files(runs), overwrite=overwrite)
     maker = _Maker(manifest["clocks"], sum(len(s) for p in plans for s in p.series), progress)
     with Workplace(destination, {"tool": tool}, overwrite=overwrite) as work, told_of_room(work):
         work.begin_anew()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from recd_client import checks
 from recd_client.errors import OptionError, RecdError
 
-from ..convert.choosing import opened
+from ..converter.choosing import opened
 from ..reader import ArrayStream, Run
 from . import derived, gaps
 from .cutting import CLOCKS, SIM, WALL, clocks_of, extent, mark_told, numbered_anew, numbers_of_run, plan_of

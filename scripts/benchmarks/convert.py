@@ -15,7 +15,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from recd.convert import convert
+from recd.converter import convert
 from recd_client import HDF5File, Recorder, VideoFile
 
 from . import convert_viewers
@@ -173,7 +173,7 @@ def _memory(bench: Bench) -> Table:
 
 def _peak_mib(source: Path, out: Path, form: str) -> float:
     code = (
-        "import sys\nfrom recd.convert import convert\nconvert(sys.argv[1], sys.argv[2], to=sys.argv[3])\n"
+        "import sys\nfrom recd.converter import convert\nconvert(sys.argv[1], sys.argv[2], to=sys.argv[3])\n"
         # The kernel's count for the program alone; getrusage begins with what its parent had.
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )

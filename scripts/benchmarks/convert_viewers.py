@@ -12,7 +12,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from recd.convert import convert
+from recd.converter import convert
 from recd_client import HDF5File, Recorder
 
 from .daemon import Bench

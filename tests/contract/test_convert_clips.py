@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import recd
-from recd.convert import clips
-from recd.convert.episodes import Clip, clip_of
+from recd.converter import clips
+from recd.converter.episodes import Clip, clip_of
 from recd.video import files
 from recd_client import Recorder, VideoFile
 from recd_client.errors import OutputError

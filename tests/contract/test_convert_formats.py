@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from converting import DT, EVERYTHING, Written, record_everything, record_walk
-from recd.convert import convert, mapping
-from recd.convert.mapping import Map
+from recd.converter import convert, mapping
+from recd.converter.mapping import Map
 from recd_client import HDF5File, NPZFile, Recorder
 from recd_client.errors import OptionError
 from recd_client.schema import FIXED, RAGGED, Schema

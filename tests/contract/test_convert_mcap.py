@@ -17,8 +17,8 @@ import pytest
 
 import recd
 from converting import COUNT, DT, EVERYTHING, RESETS, Written, record_everything, record_walk
-from recd.convert import convert
-from recd.convert.mapping import Map
+from recd.converter import convert
+from recd.converter.mapping import Map
 from recd_client import DataLossWarning, NPZFile, Recorder, VideoFile
 from recd_client.errors import OptionError, OutputError
 from recd_client.schema import RAGGED, STRING
@@ -416,7 +416,7 @@ def test_each_recording_has_a_file_of_its_own(tmp_path: Path, walk: Path, writte
 
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """The SDK only logs that it cannot write: here it is an error, and said once."""
-    from recd.convert.targets import mcap_file
+    from recd.converter.targets import mcap_file
 
     with Recorder(dir=tmp_path / "run") as rec:
         stream = rec.stream("state", NPZFile("state.npz"))

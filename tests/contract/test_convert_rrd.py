@@ -17,7 +17,7 @@ import pytest
 
 import recd
 from converting import EVERYTHING, RESETS, Written, record_everything, record_walk
-from recd.convert import convert
+from recd.converter import convert
 from recd_client import DataLossWarning, HDF5File, NPZFile, Recorder, VideoFile
 from recd_client.errors import OptionError
 from recd_client.schema import RAGGED, STRING
@@ -309,7 +309,7 @@ def test_a_film_that_is_too_large_is_refused(
     tmp_path: Path, walk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is written, with another way."""
-    monkeypatch.setattr("recd.convert.targets.rrd._MOST_FILM_BYTES", 100)
+    monkeypatch.setattr("recd.converter.targets.rrd._MOST_FILM_BYTES", 100)
     with pytest.raises(OptionError, match="does not hold"):
         convert(walk, tmp_path / "a.rrd", to="rrd")
     assert not [*tmp_path.iterdir()]
@@ -323,7 +323,7 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
             stream.write({"q": np.random.default_rng(i).normal(size=50_000)}, t=float(i))
     program = f"""
 import resource, signal
-from recd.convert import convert
+from recd.converter import convert
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 try:

@@ -20,9 +20,9 @@ import toy_target
 from converting import lines_of, record_walk
 from disks import small_disk
 from recd.cli import main
-from recd.convert import Converted, convert, targets, windows, work
-from recd.convert.choosing import numbers_of
-from recd.convert.targets import recorded
+from recd.converter import Converted, convert, targets, windows, work
+from recd.converter.choosing import numbers_of
+from recd.converter.targets import recorded
 from recd.reader.npz import NPZTable
 from recd_client import CSVFile, HDF5File, NPZFile, Ragged, Recorder
 from recd_client.errors import MissingLibraryError, OptionError, OutputError, OutputExistsError
@@ -46,7 +46,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The format ``toy`` is there."""
     classes = {**targets._CLASSES, "toy": ("toy", "ToyTarget")}
     monkeypatch.setattr(targets, "_CLASSES", classes)
-    monkeypatch.setitem(sys.modules, "recd.convert.targets.toy", toy_target)
+    monkeypatch.setitem(sys.modules, "recd.converter.targets.toy", toy_target)
     yield
     toy_target.before.clear()
 
@@ -326,7 +326,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
 import os, signal, sys
 sys.path[:0] = sys.argv[1].split(os.pathsep)
 from recd.cli import main
-from recd.convert.targets import recorded
+from recd.converter.targets import recorded
 write = recorded.CSVTarget.write
 def stopped(self, path, streams, progress):
     if streams[0].name == "s2":
@@ -453,7 +453,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
     tmp_path: Path, walk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What to install, before anything is written."""
-    from recd.convert.targets.parquet import ParquetTarget
+    from recd.converter.targets.parquet import ParquetTarget
 
     monkeypatch.setattr(ParquetTarget, "libraries", ("no_such_library",))
     with pytest.raises(

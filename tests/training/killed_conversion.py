@@ -9,7 +9,7 @@ import sys
 
 import h5py
 
-from recd.convert import convert
+from recd.converter import convert
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "subprocess.Popen"}
 source, destination, form, at = *sys.argv[1:4], int(sys.argv[4])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recd.convert import Converted, convert
+from recd.converter import Converted, convert
 from recd_client import NPZFile, Recorder, VideoFile
 
 LENGTHS = (7, 30, 65)
@@ -95,7 +95,7 @@ def _guessed(source: Path, out: Path, target: dict[str, Any]) -> Any:
     from dataclasses import replace
 
     import recd
-    from recd.convert.guess import guess
+    from recd.converter.guess import guess
 
     with recd.open(source) as run:
         return replace(guess(run), target=target)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from takes import PATIENCE_S, run_in
 
-from recd.convert import targets
+from recd.converter import targets
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "convert-training.md"
 TITLES = {"lerobot": "LeRobot", "robomimic": "robomimic and Isaac Lab", "minari": "Minari"}

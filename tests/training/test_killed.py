@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from takes import LENGTHS, PATIENCE_S, record
 
-from recd.convert import convert
+from recd.converter import convert
 
 POINTS = 5
 FORMATS = [

@@ -15,8 +15,8 @@ import pytest
 from takes import DT, LENGTHS, SIZE, column, converted, json_of, picture, record, seen, steps_of
 
 import recd
-from recd.convert import convert, mapping
-from recd.convert.guess import guess
+from recd.converter import convert, mapping
+from recd.converter.guess import guess
 from recd.video.files import describe
 from recd_client.errors import OptionError
 from recordings import decoded

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from recd.convert.features import Feature
+from recd.converter.features import Feature
 
 if find_spec("pyarrow") and find_spec("PIL"):
-    from recd.convert.targets.lerobot import films, rows, stats
-    from recd.convert.targets.lerobot.shelf import Place
+    from recd.converter.targets.lerobot import films, rows, stats
+    from recd.converter.targets.lerobot.shelf import Place
 
 pytestmark = pytest.mark.requires("pyarrow", "PIL")
 

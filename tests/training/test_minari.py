@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from takes import LENGTHS, column, converted, json_of, record, steps_of
 
-from recd.convert import convert, mapping
+from recd.converter import convert, mapping
 from recd_client.errors import OptionError
 from recd_client.gymnasium import RecordEpisode, load_episode
 

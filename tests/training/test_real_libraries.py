@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from takes import LENGTHS, UNSEEN, column, converted, copy, json_of, picture, record, run_in, seen, steps_of
 
 import recd
-from recd.convert import convert
-from recd.convert.guess import guess
+from recd.converter import convert
+from recd.converter.guess import guess
 
 STEPS = range(sum(LENGTHS))
 #: A color is off by so much for the film's and the decoder's sake.

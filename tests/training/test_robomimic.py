@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from takes import LENGTHS, column, converted, picture, record, seen, steps_of
 
-from recd.convert import convert, mapping
+from recd.converter import convert, mapping
 from recd_client.errors import OptionError
 
 #: A color is off by so much where the film is no exact copy.

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recd
-from recd.convert.alignment import constant_rate
-from recd.convert.choosing import all_episodes, chosen_episodes
-from recd.convert.dataset import Dataset, plan
-from recd.convert.episodes import EpisodeData
-from recd.convert.mapping import parse
+from recd.converter.alignment import constant_rate
+from recd.converter.choosing import all_episodes, chosen_episodes
+from recd.converter.dataset import Dataset, plan
+from recd.converter.episodes import EpisodeData
+from recd.converter.mapping import parse
 from recd_client.errors import OptionError
 
 
@@ -89,7 +89,7 @@ def test_fps_makes_rows_of_its_own(tmp_path: Path) -> None:
 @given(st.integers(1, 240), st.integers(2, 500), st.floats(0, 1e6))
 def test_a_grid_at_the_streams_own_rate_takes_each_sample_once(fps: int, count: int, begin: float) -> None:
     """However floats round: at the rate at which a stream was recorded, row k is sample k."""
-    from recd.convert.alignment import _Track
+    from recd.converter.alignment import _Track
 
     times = begin + np.arange(count) / fps
     track = _Track(0, times, float(np.median(np.diff(times))), "previous")
@@ -171,7 +171,7 @@ def test_actions_that_led_to_a_row_come_from_the_next_one(tmp_path: Path) -> Non
 @given(rows=st.integers(1, 30), block=st.integers(1, 50))
 def test_chunks_are_the_column_however_they_are_cut(rows: int, block: int) -> None:
     """Any number of rows at a time, from any batches of the reader, with samples repeated and left out."""
-    from recd.convert.windows import Window
+    from recd.converter.windows import Window
 
     class Stub:
         """Gives numbers, so many at a time."""
@@ -198,7 +198,7 @@ def test_chunks_are_the_column_however_they_are_cut(rows: int, block: int) -> No
 
 def test_a_part_of_a_block_has_its_ragged_rows() -> None:
     """Elements and offsets are those of its samples alone."""
-    from recd.convert.windows import cut
+    from recd.converter.windows import cut
     from recd.reader import Block, Lists
 
     block = Block({"r": Lists(np.arange(6), np.array([0, 1, 3, 6])), "x": np.arange(3)})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import recd
-from recd.convert import guess, mapping, resolving
-from recd.convert.features import Piece
+from recd.converter import guess, mapping, resolving
+from recd.converter.features import Piece
 from recd.reader import Run
 from recd_client.errors import OptionError, OutputError
 

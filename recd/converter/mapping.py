@@ -9,7 +9,7 @@
     role = "observation"
     dtype = "float32"
 
-:mod:`recd.convert.guess` makes a first one, :func:`to_toml` writes it.
+:mod:`recd.converter.guess` makes a first one, :func:`to_toml` writes it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def convert(
         As for :func:`recd.open`.
     destination : path
     to : str
-        One of :data:`recd.convert.targets.NAMES`.
+        One of :data:`recd.converter.targets.NAMES`.
     map : path or Map, optional
         Which stream and field becomes which feature; default: guessed, or (formats that keep each stream's own
         rate) all streams as they are.

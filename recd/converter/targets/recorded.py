@@ -1,6 +1,6 @@
 """CSV, NPZ and HDF5, as recd records them: the recorder's own sinks, fed from what was recorded.
 
-Which columns a table has: :mod:`recd.convert.targets.tables`.
+Which columns a table has: :mod:`recd.converter.targets.tables`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ fields that are images   ``/NAME/FIELD``: ``foxglove.CompressedImage``, or ``fox
 marks, resets, losses    ``/events``: ``foxglove.Log``
 =======================  ==========================================================================================
 
-Each message has one time, as its log time and its publish time: :mod:`recd.convert.targets.mcap_clock`. Metadata
+Each message has one time, as its log time and its publish time: :mod:`recd.converter.targets.mcap_clock`. Metadata
 ``recd`` has the provenance, metadata ``recording`` what the recorder was given; the manifest is attached.
 """
 

@@ -2,7 +2,7 @@
 
 A :class:`StreamTarget` writes each stream as it was recorded, at its own rate; a unit of work is one output
 file. An :class:`EpisodeTarget` writes episodes in which all features share one time axis; a unit of work is
-an episode. Neither knows of names, resuming, progress or provenance files: :mod:`recd.convert.work` gives each
+an episode. Neither knows of names, resuming, progress or provenance files: :mod:`recd.converter.work` gives each
 the path of an output that is not there yet, and renames what is complete.
 
 Both are told what they are to write before anything is written (``check``), so that a format that cannot hold
