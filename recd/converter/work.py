@@ -7,7 +7,7 @@
       request.json          what is being made, to be sure that it is gone on with
       progress.json         which units are done
       complete              all are: what is left to do is to rename it
-      out                   the output, renamed when the last unit is done
+      output                renamed when the last unit is done
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Workplace:
     def __init__(self, destination: Path, request: Mapping[str, Any], *, overwrite: bool) -> None:
         self.destination = destination
         self.directory = destination.with_name(f"{destination.name}.part")
-        #: Where the output is made.
-        self.output = self.directory / destination.name
+        #: Where the output is made: no name of a destination is in the way of the files beside it.
+        self.output = self.directory / f"output{destination.suffix}"
         self._request = json.loads(strict_json.text(request))
         self._overwrite = overwrite
         self._lock: IO[bytes] | None = None

@@ -152,7 +152,7 @@ def test_a_killed_conversion_is_gone_on_with(tmp_path: Path, monkeypatch: pytest
     assert exit_code_of_child(lambda: print(convert(source, tmp_path / "out", to="npz"))) == -signal.SIGKILL
     monkeypatch.setattr(recorded.NPZTarget, "write", write)
     assert not (tmp_path / "out").exists()
-    part = tmp_path / "out.part" / "out"
+    part = tmp_path / "out.part" / "output"
     before = {p.name: p.stat().st_ino for p in part.glob("s?.npz")}
     assert set(before) == {"s0.npz", "s1.npz"}
     made = convert(source, tmp_path / "out", to="npz")
@@ -247,7 +247,7 @@ def test_a_set_of_episodes_is_gone_on_with(tmp_path: Path, walk: Any) -> None:
         exit_code_of_child(lambda: print(convert(directory, tmp_path / "set", to="toy"))) == -signal.SIGKILL
     )
     toy_target.before.clear()
-    first = (tmp_path / "set.part" / "set" / "0.npz").stat().st_ino
+    first = (tmp_path / "set.part" / "output" / "0.npz").stat().st_ino
     made = convert(directory, tmp_path / "set", to="toy")
     assert made.resumed == 1
     assert (tmp_path / "set" / "0.npz").stat().st_ino == first
