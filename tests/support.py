@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Any, TypeVar
 
 from recd_client.process import start_ticks
 
@@ -30,6 +31,13 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0) -> T:
             raise TimeoutError(f"not within {timeout_s} s: {getattr(condition, '__qualname__', condition)}")
         time.sleep(0.005)
     return found
+
+
+def readable(file: IO[Any], timeout_s: float = 0.0) -> bool:
+    """Whether there is something to read. Not by ``select``: tests leave files open behind kills, more than 1024."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1e3))
 
 
 def processes_of(runtime: Path) -> dict[int, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from recd.cli._common import connect
 from recd_client import CSVFile, NPZFile, Recorder
 from recd_client.process import is_alive, start_ticks
 from recordings import alerts_in, npz, proved, stopped, worker_of
-from support import wait_until
+from support import readable, wait_until
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
 
@@ -122,7 +121,7 @@ def test_it_tells_once_in_a_while_and_counts_what_it_held_back(tmp_path: Path) -
             while len(lines) < 2:
                 state.write(9.0)
                 state.write(0.0)
-                if select.select([told.process.stdout], [], [], 0.01)[0]:
+                if readable(told.process.stdout, 0.01):
                     lines.append(told.next())
             first, second = lines
             assert first["held_back"] == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from recd_client import layout
 from recd_client.segment import read_word
 from recd_client.shm import SHM_DIR, Segment
 from rings import MIN_CAPACITY
-from support import wait_until
+from support import readable, wait_until
 
 TESTS = Path(__file__).parents[1]
 #: Laps that the writer makes while a tap stands still.
@@ -104,7 +103,8 @@ def test_taps_of_a_ring_that_is_lapped_never_give_a_torn_or_reordered_sample(nam
 
 def has_said(tap: subprocess.Popen[str]) -> bool:
     """Whether a tap has said anything: that it has seen enough."""
-    return bool(select.select([tap.stdout], [], [], 0)[0])
+    assert tap.stdout is not None
+    return readable(tap.stdout)
 
 
 def go_on(tap: subprocess.Popen[str]) -> bool:
