@@ -462,6 +462,17 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
         convert(walk[0], tmp_path / "out", to="parquet")
 
 
+def test_a_target_that_cannot_even_be_loaded_names_what_is_missing(
+    tmp_path: Path, walk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LeRobot's sets are built around pyarrow: without it nothing of them can be imported."""
+    for name in [n for n in sys.modules if n.startswith("recd.converter.targets.lerobot")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingLibraryError, match=r"needs pyarrow.*\n.*pip install 'recd\[lerobot\]'"):
+        convert(walk[0], tmp_path / "out", to="lerobot")
+
+
 def test_a_part_that_is_missing_is_named_and_the_rest_is_converted(tmp_path: Path, walk: Any) -> None:
     """The film, or the states, were deleted: the rest is converted, and what is missing is told."""
     directory, _ = walk

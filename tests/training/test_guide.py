@@ -77,7 +77,10 @@ def test_the_python_runs(recorded: Path, tmp_path: Path, form: str) -> None:
         run_in(form, str(program), home=directory)
 
 
-@pytest.mark.parametrize("form", TITLES)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(f, marks=pytest.mark.requires("pyarrow", "PIL")) if f == "lerobot" else f for f in TITLES],
+)
 def test_every_option_is_told(form: str) -> None:
     """Each choice of a format, and each value that it may have, stands in its section."""
     text = sections()[TITLES[form]]

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import gymnasium
 import h5py
 import numpy as np
 import pytest
 from takes import converted
 
 from recd_client import NPZFile, Recorder
-from recd_client.gymnasium import RecordEpisode
 
 pytestmark = pytest.mark.requires("gymnasium")
 
 
-class Screen(gymnasium.Env):
-    """Shows its number of steps as a picture, and as a word."""
+if find_spec("gymnasium"):
+    import gymnasium
 
-    observation_space = gymnasium.spaces.Dict(
-        {"screen": gymnasium.spaces.Box(0, 255, (24, 32, 3), np.uint8), "told": gymnasium.spaces.Text(8)}
-    )
-    action_space = gymnasium.spaces.Discrete(3)
+    from recd_client.gymnasium import RecordEpisode
 
-    def reset(self, *, seed=None, options=None):
-        self.count = 0
-        return self.shown(), {}
+    class Screen(gymnasium.Env):
+        """Shows its number of steps as a picture, and as a word."""
 
-    def step(self, action):
-        self.count += 1
-        return self.shown(), 1.0, self.count == 5, False, {}
+        observation_space = gymnasium.spaces.Dict(
+            {"screen": gymnasium.spaces.Box(0, 255, (24, 32, 3), np.uint8), "told": gymnasium.spaces.Text(8)}
+        )
+        action_space = gymnasium.spaces.Discrete(3)
 
-    def shown(self):
-        return {"screen": np.full((24, 32, 3), self.count, np.uint8), "told": str(self.count)}
+        def reset(self, *, seed=None, options=None):
+            self.count = 0
+            return self.shown(), {}
+
+        def step(self, action):
+            self.count += 1
+            return self.shown(), 1.0, self.count == 5, False, {}
+
+        def shown(self):
+            return {"screen": np.full((24, 32, 3), self.count, np.uint8), "told": str(self.count)}
 
 
 def test_pictures_and_words_too(shared_runtime: Path, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import gymnasium
 import h5py
 import numpy as np
 import pytest
@@ -14,36 +14,40 @@ from takes import LENGTHS, column, converted, json_of, record, steps_of
 
 from recd.converter import convert, mapping
 from recd_client.errors import OptionError
-from recd_client.gymnasium import RecordEpisode, load_episode
 
 pytestmark = pytest.mark.requires("gymnasium")
 
 
-class Maze(gymnasium.Env):
-    """Observations in a Dict with a Tuple in it, a choice of five, and an end that is known."""
+if find_spec("gymnasium"):
+    import gymnasium
 
-    observation_space = gymnasium.spaces.Dict(
-        {
-            "at": gymnasium.spaces.Box(-9, 9, (2,), np.float64),
-            "seen": gymnasium.spaces.Tuple(
-                (gymnasium.spaces.Box(0, 255, (3,), np.uint8), gymnasium.spaces.Discrete(4))
-            ),
-        }
-    )  # fmt: skip
-    action_space = gymnasium.spaces.Discrete(5)
+    from recd_client.gymnasium import RecordEpisode, load_episode
 
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.count = 0
-        return self.observed(), {}
+    class Maze(gymnasium.Env):
+        """Observations in a Dict with a Tuple in it, a choice of five, and an end that is known."""
 
-    def step(self, action):
-        self.count += 1
-        return self.observed(), 0.5 * action, self.count == 6, False, {}
+        observation_space = gymnasium.spaces.Dict(
+            {
+                "at": gymnasium.spaces.Box(-9, 9, (2,), np.float64),
+                "seen": gymnasium.spaces.Tuple(
+                    (gymnasium.spaces.Box(0, 255, (3,), np.uint8), gymnasium.spaces.Discrete(4))
+                ),
+            }
+        )  # fmt: skip
+        action_space = gymnasium.spaces.Discrete(5)
 
-    def observed(self):
-        at = self.np_random.normal(size=2)
-        return {"at": at, "seen": (self.np_random.integers(0, 255, 3, np.uint8), int(self.count % 4))}
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.count = 0
+            return self.observed(), {}
+
+        def step(self, action):
+            self.count += 1
+            return self.observed(), 0.5 * action, self.count == 6, False, {}
+
+        def observed(self):
+            at = self.np_random.normal(size=2)
+            return {"at": at, "seen": (self.np_random.integers(0, 255, 3, np.uint8), int(self.count % 4))}
 
 
 @pytest.fixture(scope="module")

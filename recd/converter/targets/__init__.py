@@ -41,9 +41,18 @@ def get(name: str) -> type[StreamTarget] | type[EpisodeTarget]:
     if name not in _CLASSES:
         raise OptionError(f"format {name!r}: expected one of {', '.join(NAMES)}", "choose one of these")
     module, attribute = _CLASSES[name]
-    found: type[StreamTarget] | type[EpisodeTarget] = getattr(
-        importlib.import_module(f".{module}", __name__), attribute
-    )
+    try:
+        loaded = importlib.import_module(f".{module}", __name__)
+    except (
+        ModuleNotFoundError
+    ) as e:  # a target that is built around its library, after which its extra is called
+        if (e.name or "recd").split(".")[0] == "recd":
+            raise
+        raise MissingLibraryError(
+            f"format {name!r} needs {e.name}, which is not installed here",
+            f"install it: pip install 'recd[{name}]'",
+        ) from None
+    found: type[StreamTarget] | type[EpisodeTarget] = getattr(loaded, attribute)
     missing = [library for library in found.libraries if importlib.util.find_spec(library) is None]
     if missing:
         raise MissingLibraryError(
