@@ -19,6 +19,7 @@ from recd_client.backend import RingConsumer
 from recd_client.errors import RingDamagedError
 from recd_client.schema import Schema
 
+from . import ring_image
 from .batch import RESET
 from .chunks import HAS_CONTROL, ChunkInfo, describe
 from .dropping import Dropper
@@ -28,18 +29,14 @@ from .log import LogReader
 from .log_writer import LogWriter
 from .room import Room, Store
 from .runner import FrameRunner, Runner
-from .session import read_json, write_json
 from .stalls import Stalls
+from .stopping import Stopping
 
 if TYPE_CHECKING:
     from .syncing import Rounds
 
 CHUNK_BYTES: Final = 1 << 20
 _RETRY_NS: Final = 200_000_000
-#: How long the producer has to end its stream when that is asked for.
-_OBEY_NS: Final = 2_000_000_000
-#: Most bytes that are kept of a damaged ring.
-_IMAGE_BYTES: Final = 16 << 20
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +99,7 @@ class Track:
         self.durable_to = 0
         self._retry_at_ns = 0
         self._word = ""
-        self._obey_by_ns: int | None = None
-        #: Where the ring was cut off because its producer did not end the stream, and its counters then.
-        #: (None: it wrote too fast for them to be read, or they are not known any more.)
-        self._cut: tuple[int, dict[str, Any] | None] | None = None
+        self.stopping = Stopping(directory, now_ns)
         self._last_t = self._newest_time()
         self._counting = Counting(self.journal, self.log.directory)
         #: Why there is no ring any more, if that is so.
@@ -184,8 +178,8 @@ class Track:
         damage = None
         try:
             head = ring.head()
-            if self._obey_by_ns is not None:
-                head = self._head_to_stop_at(ring, head)
+            if self.stopping.asked and (self.stopping.cut_at is not None or not self._closed):
+                head = self.stopping.head(ring, head, self.end, self.counters)
         except RingDamagedError as e:  # headers prove themselves: take what is whole
             damage, head = e, ring.free_position + ring.capacity_bytes
         try:
@@ -400,53 +394,9 @@ class Track:
 
     # --- the end -----------------------------------------------------------------------------------
     def ask_to_stop(self) -> None:
-        """Have the producer end the stream at its next call; if it makes none, the ring is cut off where it is.
-
-        The stop is in the ring's words, where a successor finds it.
-        """
-        ring = self.ring
-        if ring is None or self._closed or self._obey_by_ns is not None:
-            return
-        self._obey_by_ns = self.now_ns() + _OBEY_NS
-        if not ring.word("stop_asked"):
-            ring.set_word("stop_asked", layout.STOP_ASKED)
-        ring.announce_sleep()  # whoever publishes rings, and looks
-
-    def _head_to_stop_at(self, ring: RingConsumer, head: int) -> int:
-        """The head, or where the ring was cut off before it."""
-        if self._cut is None and not self._closed:
-            told = ring.word("stop_at")
-            before = ring.word("stop_asked") == layout.STOP_CUT and told % layout.ALIGN_BYTES == 0
-            if before and self.end <= told <= head:  # cut off by a worker before
-                self._cut = told, self._counters_at(told)
-            elif (late_ns := self.now_ns() - (self._obey_by_ns or 0)) >= 0:
-                attempted = ring.word("next_seq")
-                counters: dict[str, Any] | None = self.counters()
-                # It is just writing: it will see, unless it never looks.
-                if (ring.word("head"), ring.word("next_seq")) != (head, attempted):
-                    if late_ns < _OBEY_NS:
-                        return head
-                    counters = None
-                self._cut_off(ring, head, counters)
-        return head if self._cut is None else min(head, self._cut[0])
-
-    def _cut_off(self, ring: RingConsumer, head: int, counters: dict[str, Any] | None) -> None:
-        """What is published from here on is recorded nowhere; a successor finds that, and the counters, too."""
-        with contextlib.suppress(OSError):  # the disk is full: the log tells nearly as much
-            write_json(self.directory / "cut.json", {"position": head, "counters": counters})
-        ring.set_word("stop_at", head)
-        ring.set_word("stop_asked", layout.STOP_CUT)
-        self._cut = head, counters
-        log.info("stream %s: its producer is silent; cut off at position %d", self.name, head)
-
-    def _counters_at(self, position: int) -> dict[str, Any] | None:
-        """The producer's counters when a worker before this one cut the ring off there."""
-        with contextlib.suppress(ValueError):
-            kept = read_json(self.directory / "cut.json") or {}
-            if kept.get("position") == position:
-                counters: dict[str, Any] | None = kept.get("counters")
-                return counters
-        return None
+        """Have the producer end the stream at its next call; if it makes none, the ring is cut off where it is."""
+        if self.ring is not None and not self._closed:
+            self.stopping.ask(self.ring)
 
     @property
     def drained(self) -> bool:
@@ -454,8 +404,8 @@ class Track:
         ring = self.ring
         if ring is None or self.state == "damaged":
             return True
-        if self._cut is not None:
-            return self.end >= self._cut[0]
+        if self.stopping.cut_at is not None:
+            return self.end >= self.stopping.cut_at
         return self._closed and not ring.has_news() and self.end >= ring.word("head")
 
     @property
@@ -463,7 +413,7 @@ class Track:
         """Whether nothing more is published."""
         ring = self.ring
         closed = ring is None or ring.word("producer_state") == layout.PRODUCER_CLOSED
-        return self.producer_gone or closed or self._cut is not None
+        return self.producer_gone or closed or self.stopping.cut_at is not None
 
     def finish(self) -> bool:
         """Once drained, let the runners complete their files; whether all is done."""
@@ -477,10 +427,11 @@ class Track:
     def counters(self) -> dict[str, Any]:
         """Attempts and losses, from the producer's words while they can be read, else from the journal."""
         tally = self.journal.tally
-        at_cut = self._cut[1] if self._cut is not None else None
-        if at_cut is not None:  # what the producer counts from there on is its own affair
+        if (
+            at_cut := self.stopping.counters
+        ) is not None:  # what the producer counts from there on is its own affair
             return {**at_cut, "lost": {**at_cut["lost"]}}
-        if self.ring is None or self._cut is not None:
+        if self.ring is None or self.stopping.cut_at is not None:
             return {
                 "attempted": tally.next_seq,
                 "lost": lost(self.journal.events()),
@@ -570,26 +521,9 @@ class Track:
         """Set the ring aside; what was read before is finished as usual."""
         log.error("stream %s: ring set aside: %s", self.name, error.what)
         self.state, self.reason = "damaged", error.what
-        self._keep_image(ring)
+        try:
+            ring_image.keep(ring, self.directory / "ring.image")
+        except OSError as e:  # it is only for the curious
+            log.warning("stream %s: no image of its ring is kept: %s", self.name, e)
         ring.set_error("ring damaged")
         ring.set_word("consumer_state", layout.CONSUMER_POISONED)
-
-    def _keep_image(self, ring: RingConsumer) -> None:
-        """Leave what is in the ring beside its log, for somebody to look at: its pages, and what was not freed.
-
-        The kernel copies it: memory that is gone is an error for it, where this process would die.
-        """
-        at = ring.free_position % ring.capacity_bytes
-        parts = [ring.buffer[: layout.DATA_OFFSET], ring.data[at:], ring.data[:at]]
-        try:
-            fd = os.open(
-                self.directory / "ring.image", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
-            try:
-                left = _IMAGE_BYTES
-                for part in parts:
-                    left -= os.write(fd, part[:left])
-            finally:
-                os.close(fd)
-        except OSError as e:  # there is one already, or no room: it is only for the curious
-            log.warning("stream %s: no image of its ring is kept: %s", self.name, e)

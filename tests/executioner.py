@@ -86,8 +86,8 @@ STOP_STEPS: Final = {
     "stop noted": ("recd.session:SessionStore.put_stopped",),
     "stop asked": ("recd.track:Track.ask_to_stop",),
     "stop answered": ("recd.requests:Requests._stop_session",),
-    "cut noted": ("recd.track:write_json",),
-    "cut off": ("recd.track:Track._cut_off",),
+    "cut noted": ("recd.stopping:write_json",),
+    "cut off": ("recd.stopping:Stopping._cut_off",),
 }
 
 

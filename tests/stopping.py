@@ -82,7 +82,7 @@ class StoppedTake(Take):
         """See :class:`Take`."""
         constants = {**SMALL, "recd.worker:_DELETED_EVERY_NS": 1_000_000}
         if self.how != OBEYS:
-            constants["recd.track:_OBEY_NS"] = 20_000_000
+            constants["recd.stopping:OBEY_NS"] = 20_000_000
         return {"constants": constants, "asked": str(self.asked)}
 
     def stop(self) -> None:
