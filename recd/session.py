@@ -242,6 +242,11 @@ class SessionStore:
         """Write a stream's outcome down."""
         write_json(self.stream_path(name) / "result.json", result)
 
+    def tidy(self, name: str, result: dict[str, Any]) -> None:
+        """Delete the log of a stream whose outcome is written down and whose files are finished."""
+        if result["finished"]:
+            shutil.rmtree(self.stream_path(name) / "log", ignore_errors=True)
+
     def put_rename(self, name: str, change: dict[str, Any]) -> None:
         """Write down the filename and frame rate that ``Stream.close`` asked for."""
         write_json(self.stream_path(name) / "rename.json", change)

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import select
-import shutil
 import signal
 import sys
 import time
@@ -116,7 +115,11 @@ class Worker:
                 result = store.result(stream["stream"])
                 if result is None:
                     self.load(stream)
-                elif not result["complete"]:
+                    continue
+                # What a worker did not come to that died behind the outcome: a long session does not keep it.
+                shm.unlink_segment(stream["ring"])
+                self.store.tidy(stream["stream"], result)
+                if not result["complete"]:
                     self.spoilt[stream["stream"]] = manifest.stream_status(stream["stream"], result)
 
     # --- the loop --------------------------------------------------------------------------------
@@ -264,8 +267,7 @@ class Worker:
             track.close()
             if segment is not None:
                 segment.unlink()
-            if result["finished"]:
-                shutil.rmtree(track.directory / "log", ignore_errors=True)
+            self.store.tidy(name, result)
             del self.tracks[name]
             did = True
         return did

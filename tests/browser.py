@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pages import PATIENCE_S, Served
 from recd_client import NPZFile, NullSink, Recorder, VideoFile
 from recordings import numbered
+from serving import PATIENCE_S, Served
 
 AXE = Path(__file__).parent / "ui" / "vendor" / "axe.min.js"
 FLAGS = [

@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import struct
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-#: A bound for tests that hang, not a promise about speed.
-PATIENCE_S = 60.0
+from serving import PATIENCE_S, Served
+from serving import serving as serving_ui
+
 SUBPROTOCOL = "foxglove.sdk.v1"
 _UNKNOWN = re.compile(r"Unknown channel ID: (\d+)")
 
 
-@dataclass
-class Served:
-    """A ``recd ui --foxglove`` that runs."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-
 @contextmanager
 def serving(*arguments: str) -> Iterator[Served]:
-    """A server of the test's runtime directory, on a free port."""
-    command = [sys.executable, "-m", "recd", "ui", "--foxglove", "--port", "0", "--json", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
-        try:
-            assert process.stdout is not None
-            told = ""
-            while not told.endswith("}\n"):
-                line = process.stdout.readline()
-                assert line, "recd ui --foxglove ended"
-                told += line
-            yield Served(process, json.loads(told)["url"])
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_S)
+    """A Foxglove server of the test's runtime directory, on a free port."""
+    with serving_ui("--foxglove", *arguments) as served:
+        yield served
 
 
 @dataclass

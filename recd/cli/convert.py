@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ._common import clean, console, count, duration, json_option, line, print_json, size
+from ._making import command_line, names, progress
 
 if TYPE_CHECKING:
     from ..converter import Converted
@@ -58,7 +56,7 @@ def command(
     """
     from recd_client.errors import OptionError, StoppedError
 
-    named = None if streams is None else [name.strip() for name in streams.split(",") if name.strip()]
+    named = names(streams)
     if map_out is not None:
         _write_map([*src, *([dst] if dst else [])], map_out, named, overwrite)
         return
@@ -71,10 +69,10 @@ def command(
     from ..converter import convert
 
     try:
-        with _progress() as told:
+        with progress("converting") as told:
             made = convert(
                 src, dst, to=form, map=map_in, fps=fps, align=align, episodes=episodes, success=success,
-                streams=named, overwrite=overwrite, progress=told, command=_command_line(),
+                streams=named, overwrite=overwrite, progress=told, command=command_line(),
             )  # fmt: skip
     except KeyboardInterrupt:
         part = dst.absolute().with_name(f"{dst.name}.part")
@@ -106,12 +104,6 @@ def _write_map(paths: list[Path], out: Path, streams: list[str] | None, overwrit
     line(told, f"  -> look at it, then: recd convert ... --map {out}")
 
 
-def _command_line() -> str:
-    import shlex
-
-    return shlex.join(["recd", *sys.argv[1:]])
-
-
 def _print(made: Converted, as_json: bool) -> None:
     if as_json:
         print_json({**vars(made), "destination": str(made.destination)})
@@ -128,24 +120,3 @@ def _print(made: Converted, as_json: bool) -> None:
         line(out, f"  {count(made.resumed, 'unit')} had been done before the interruption")
     for problem in made.problems:
         line(out, f"  {problem}", "yellow")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], Any] | None]:
-    """A bar on a terminal's stderr, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("converting", total=None)
-        yield lambda done, total, what: bar.update(
-            task, completed=done, total=total, description=clean(what or "converting")
-        )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +22,8 @@ from killing import (
     wait_for_manifest,
     worker,
 )
+from recd_client import NPZFile, Recorder
+from recordings import npz, worker_of
 from support import wait_until
 
 SAMPLES = 300
@@ -53,6 +59,30 @@ def test_a_worker_killed_again_and_again_loses_nothing(runtime: Path, tmp_path: 
     manifest = wait_for_manifest(tmp_path)
     check_files(tmp_path, SAMPLES, SAMPLES)
     assert manifest["streams"]["film"]["samples"] == SAMPLES
+
+
+def test_what_a_dead_worker_left_of_a_finished_stream_goes_while_the_recording_does_not_end(
+    runtime: Path, tmp_path: Path
+) -> None:
+    """Its ring and its log, put back as a death right behind the outcome leaves them, are gone with the next worker."""
+    with Recorder(dir=tmp_path) as rec:
+        ended = rec.stream("ended", NPZFile("ended.npz"))
+        rec.stream("other", NPZFile("other.npz")).write({"x": 0.0})
+        ended.write({"x": 1.0})
+        stream = tmp_path / ".recd" / rec.session / "s-ended"
+        ring = Path("/dev/shm", json.loads((stream / "stream.json").read_text())["ring"].removeprefix("/"))
+        shutil.copytree(stream / "log", tmp_path / "log")
+        shutil.copy(ring, tmp_path / "ring")
+        ended.close()
+        wait_until(lambda: (stream / "result.json").exists() and not (stream / "log").exists())
+        first = worker_of(rec)
+        os.kill(first, signal.SIGSTOP)
+        shutil.copytree(tmp_path / "log", stream / "log")
+        shutil.copy(tmp_path / "ring", ring)
+        kill(first)
+        wait_until(lambda: not (stream / "log").exists() and not ring.exists())
+    assert npz(tmp_path / "ended.npz")["x"].tolist() == [1.0]
+    assert npz(tmp_path / "other.npz")["x"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("at", [0, 1, 57, 200])

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pages import Served, asked, opened, plot_of, serving, told
+from pages import asked, opened, plot_of, told
 from recd_client import NPZFile, Recorder
 from recordings import proved
+from serving import Served, serving
 from support import wait_until
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("aiohttp", "PIL")]

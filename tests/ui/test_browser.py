@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from browser import HZ, LINES, PIXELS, Simulation, browsing, check_with_axe, lines
-from pages import PATIENCE_S, serving
 from recd.cli._common import connect
 from recd.cli.stop import stop_daemon
 from recd_client import NPZFile, Recorder
 from recordings import worker_of
+from serving import PATIENCE_S, serving
 
 pytestmark = [
     pytest.mark.usefixtures("runtime"),

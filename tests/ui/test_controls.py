@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from browser import EVENTS, HZ, LINES, Simulation, browsing, check_with_axe, lines, shoot
-from pages import serving
 from recd.cli._common import connect
 from recd_client import NPZFile, Recorder
 from recordings import proved
+from serving import serving
 from support import wait_until
 
 pytestmark = [

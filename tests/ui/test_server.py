@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages import Page, Served, asked, opened, plot_of, serving, told, unpacked
+from pages import Page, asked, opened, plot_of, told, unpacked
 from recd_client import CSVFile, HDF5File, NPZFile, NullSink, Recorder, VideoFile
 from recordings import numbered, proved
+from serving import Served, serving
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("aiohttp", "PIL")]
 

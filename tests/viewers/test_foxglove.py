@@ -21,8 +21,9 @@ import pytest
 
 from recd_client import NPZFile, NullSink, Recorder
 from recordings import npz
+from serving import PATIENCE_S, Served
 from support import FIND, wait_until
-from viewing import PATIENCE_S, Served, Viewer, serving, viewer
+from viewing import Viewer, serving, viewer
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("foxglove", "aiohttp", "PIL")]
 
