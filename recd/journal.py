@@ -25,6 +25,7 @@ from recd_client.schema import Schema
 from .batch import RESET, Event
 from .checkpoint import Checkpoint
 from .chunks import HAS_CONTROL, Chunk, ChunkInfo
+from .clockline import ClockLine
 from .durable import CanSync, Syncer
 from .log import LogReader, Missing
 
@@ -99,6 +100,7 @@ class Journal:
         self.trimmed = 0
         #: Everything before this position was promised to survive a loss of power.
         self.promised = 0
+        self.clock = ClockLine(directory / "clock")
         self._checkpoint = Checkpoint(directory / "journal.ckpt")
         self._path = directory / "journal.jsonl"
         self._fd = -1
@@ -111,6 +113,7 @@ class Journal:
             self.position = state["position"]
             self.trimmed, self.promised = state["trimmed"], state["promised"]
             self.tally = Tally(**state["tally"])
+            self.clock.load(state.get("clock", []))  # an older recd kept none
         damages = [e["data"]["end"] for e in self.events() if e["kind"] == DAMAGE]
         #: Whether a reader missed anything, ever.
         self.damaged = bool(damages)
@@ -143,6 +146,9 @@ class Journal:
     def count(self, info: ChunkInfo) -> None:
         """Add a chunk to the totals by its header alone."""
         self.tally.add(info)
+        if info.samples:
+            self.clock.add(info.first_seq, info.mono_first_ns)
+            self.clock.add(info.next_seq - 1, info.mono_last_ns)
         self.position = info.end
 
     def note(self, event: Event) -> None:
@@ -191,6 +197,7 @@ class Journal:
                 "trimmed": self.trimmed,
                 "promised": self.promised,
                 "tally": asdict(self.tally),
+                "clock": self.clock.save(),
             }
         )
 

@@ -59,6 +59,7 @@ def stream_result(track: Track) -> dict[str, Any]:
             "samples", "bytes", "t_first", "t_last", "step_first", "step_last", "mono_first_ns", "mono_last_ns",
             "backward_times", "nan_times",
         )},
+        "clock": track.journal.clock.to_json(),
         "gaps": gaps,
         "stalls": stalls(track),
         "marks": journal.marks(events),

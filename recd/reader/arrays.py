@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -16,7 +16,7 @@ from recd_client.errors import NoSuchNameError, OptionError, OutputError, RecdEr
 from recd_client.schema import Schema
 
 from ..sinks.names import TIMESTAMP
-from .clocks import Derived
+from .clocks import Derived, Line
 from .column import Column, Lists, as_values
 from .data import PartData, StreamData
 from .numbering import UNKNOWN, Numbering
@@ -46,7 +46,7 @@ class Block(dict[str, "NDArray[Any] | Lists"]):
         Index of its first sample in the stream.
     t : ndarray, (n,) float64, s
     seq, step, mono_ns : ndarray, (n,) int64
-        As of the stream: -1 where unknown.
+        As of the stream: -1 where unknown; ``mono_ns`` and ``wall`` about, where ``known`` has no ``wall``.
     wall : ndarray, (n,) float64
         Unix seconds, NaN where unknown.
     """
@@ -292,7 +292,7 @@ class ArrayStream(Stream):
             block.seq, block.step, block.mono_ns = (np.asarray(found[n]) for n in ("seq", "step", "mono_ns"))
         else:
             block.seq = self._seq(at, at + len(t))
-            block.step, block.mono_ns = self._derived.step(t), self._derived.mono_ns(t)
+            block.step, block.mono_ns = self._derived.step(t), self._derived.mono_ns(t, block.seq)
         block.wall = self._wall_of(block.mono_ns)
         return block
 
@@ -341,21 +341,30 @@ class ArrayStream(Stream):
     @property
     def step(self) -> Ints:
         """See :class:`Stream`."""
-        return self._clock("step")
+        return self._clock("step", lambda span: self._derived.step(self.t[span]))
 
     @property
     def mono_ns(self) -> Ints:
         """See :class:`Stream`."""
-        return self._clock("mono_ns")
+        return self._clock("mono_ns", lambda span: self._derived.mono_ns(self.t[span], self.seq[span]))
 
-    def _clock(self, name: str) -> Ints:
-        derived = self._derived.step if name == "step" else self._derived.mono_ns
+    def _clock(self, name: str, derived: Callable[[slice], Ints]) -> Ints:
         found = [np.empty(0, np.int64)]
         for opened, span in zip(self._opened, self._spans, strict=True):
             table = opened.table
             count = span.stop - span.start
-            found.append(table.clock(name, 0, count) if table.has_clocks else derived(self.t[span]))
+            found.append(table.clock(name, 0, count) if table.has_clocks else derived(span))
         return np.concatenate(found)
+
+    @property
+    def line(self) -> Line | None:
+        """What tells about when samples were written whose time does not; None if nothing does."""
+        return self._derived.line
+
+    @property
+    def tells_wall(self) -> bool:
+        """See :class:`Stream`."""
+        return super().tells_wall or (self.line is not None and "seq" in self.known)
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -26,8 +26,9 @@ class Stream(ABC):
 
     Of each sample a recording holds its time. Number, step and monotonic time are in logs and in the table of
     a video's frames; a data file holds none of them. Then the number follows from the counts and gaps of the
-    manifest; step and wall time only where the time base tells them (``t = step * dt``, or monotonic seconds).
-    :attr:`known` says which of ``seq``, ``step`` and ``wall`` are exact; what is not known is -1 or NaN.
+    manifest; step and wall time where the time base tells them (``t = step * dt``, or monotonic seconds), and else
+    wall time from the manifest's line through some samples, to some milliseconds.
+    :attr:`known` says which of ``seq``, ``step`` and ``wall`` are exact; what is not known at all is -1 or NaN.
     """
 
     #: ``"array"`` or ``"video"``.
@@ -126,11 +127,16 @@ class Stream(ABC):
     @property
     @abstractmethod
     def mono_ns(self) -> Ints:
-        """Monotonic clock at the write of each sample, ``(n,) int64``, ns; -1 where unknown."""
+        """Monotonic clock at the write of each sample, ``(n,) int64``, ns; as :attr:`wall`, -1 where unknown."""
 
     @property
     def wall(self) -> Floats:
-        """The clock on the wall at the write of each sample, ``(n,) float64``, Unix seconds; NaN where unknown."""
+        """The clock on the wall at the write of each sample, ``(n,) float64``, Unix seconds; NaN where unknown.
+
+        Exact if :attr:`known` has ``wall``. Else a line through some samples: off by at most 1 ms at those where the
+        daemon looked (every few milliseconds), or what the manifest's ``clock`` has as its tolerance in long
+        recordings; in between by at most the time from one look to the next.
+        """
         return self._wall_of(self.mono_ns)
 
     def _wall_of(self, mono_ns: Ints) -> Floats:
@@ -144,6 +150,11 @@ class Stream(ABC):
     @abstractmethod
     def known(self) -> frozenset[str]:
         """Which of ``seq``, ``step`` and ``wall`` (and ``mono_ns`` with it) are those that were recorded."""
+
+    @property
+    def tells_wall(self) -> bool:
+        """Whether :attr:`wall` is told of every sample, exactly or about."""
+        return "wall" in self.known
 
     @property
     @abstractmethod

@@ -118,7 +118,7 @@ class _Unfinished:
         self._problems: list[str] = []
         self._tables: list[LogTable] = []
         journal: Journal = logged(self._path, spec)
-        self._tally = journal.tally
+        self._tally, self._clock = journal.tally, journal.clock.to_json()
         self.events = journal.events()
         self._sinks = list(self._read_sinks())
 
@@ -146,7 +146,8 @@ class _Unfinished:
         tally = vars(self._tally)
         return StreamData(
             name, self._schema, sources, self._spec["hz"], self._state, "", False, gaps_of(gaps(self.events)),
-            {key: tally[key] for key in ("mono_first_ns", "mono_last_ns")}, self._clocks, self._problems,
+            {"clock": self._clock, **{key: tally[key] for key in ("mono_first_ns", "mono_last_ns")}},
+            self._clocks, self._problems,
             is_direct(self._spec) or "video" in sources,
         )  # fmt: skip
 

@@ -238,7 +238,7 @@ class _Window:
     def wanted(self, stream: Stream) -> Callable[[Look], Mask]:
         """Which samples of a stream lie in it."""
         timed = self.start is not None or self.stop is not None
-        if timed and self.clock == WALL and "wall" not in stream.known and len(stream):
+        if timed and self.clock == WALL and not stream.tells_wall and len(stream):
             raise OptionError(
                 f"stream {stream.name!r}: nobody knows when on the wall its samples were written",
                 "cut by stream time (--clock sim), or leave it out with --streams",

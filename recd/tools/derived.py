@@ -266,7 +266,7 @@ class _Maker:
             "attempted": len(plan) + sum(lost.values()), "skipped": 0, "marks_lost": 0, "blocked_s": 0.0, "lost": lost,
             "samples": len(plan), "bytes": len(plan) * plan.schema.payload_bytes if plan.schema.fixed_size else None,
             "t_first": _number(t0), "t_last": _number(t1), "step_first": step0, "step_last": step1,
-            "mono_first_ns": _known(mono0), "mono_last_ns": _known(mono1),
+            "mono_first_ns": _known(mono0), "mono_last_ns": _known(mono1), "clock": _line(plan.series[0]),
             "backward_times": tally.backward, "nan_times": tally.nan, "gaps": plan.gaps,
             "stalls": {"count": 0, "newest": []}, "files": files, "sinks": sinks,
         }  # fmt: skip
@@ -375,6 +375,17 @@ class _Samples:
             columns = {f.name: column_of(f, block) for f in self.schema.fields}
             seq, mono = block.seq.view(np.uint64), block.mono_ns.view(np.uint64)
             yield Batch(self.schema, seq, axis.t(block.t, block.mono_ns), block.step, mono, columns)
+
+
+def _line(series: Series) -> dict[str, Any]:
+    """When samples were written, as far as the sources tell: see :mod:`recd.clockline`."""
+    points = dict(point for stretch in series.stretches for point in stretch.written())
+    lines = [s.stream.line for s in series.stretches if isinstance(s.stream, ArrayStream)]
+    return {
+        "seq": sorted(points),
+        "mono_ns": [points[seq] for seq in sorted(points)],
+        "tolerance_ns": max((line.tolerance_ns for line in lines if line is not None), default=0),
+    }
 
 
 def _film_part(stretch: Stretch) -> tuple[PartData, Any]:

@@ -165,6 +165,16 @@ class Stretch:
         assert self.tally.last is not None
         return self.tally.last[3] + self.seq_shift + 1
 
+    def written(self) -> list[tuple[int, int]]:
+        """Numbers and monotonic times of some of its samples, as its recording's line tells them."""
+        stream, first, last = self.stream, self.tally.first, self.tally.last
+        if not isinstance(stream, ArrayStream) or stream.line is None or "seq" not in stream.known:
+            return []
+        if first is None or last is None:
+            return []
+        points = stream.line.within(first[3], last[3])
+        return [(seq + self.seq_shift, ns + self.axis.offset_ns) for seq, ns in points]
+
 
 def everything(look: Look) -> NDArray[np.bool_]:
     """All samples are wanted."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,11 +190,27 @@ def test_episodes_of_simulation_time_lie_one_behind_the_other(tmp_path: Path, wa
     assert plain["/state"].times_ns == [round(i * 0.02 * 1e9) for i in range(40)] * 3
 
 
+def test_wall_time_of_simulated_time_is_that_of_the_recordings_line(tmp_path: Path, walk: Path) -> None:
+    """Asked for, each message has about the time of its write; by itself such a file has stream time."""
+    made = read(convert(walk, tmp_path / "a.mcap", to="mcap", map=chosen(clock="wall")).destination)
+    with recd.open(walk) as run:
+        assert "wall" not in run["state"].known
+        assert run.start_wall_ns is not None
+        assert run.start_mono_ns is not None
+        offset_ns = run.start_wall_ns - run.start_mono_ns
+        assert made["/state"].times_ns == (run["state"].mono_ns + offset_ns).tolist()
+
+
 def test_wall_time_that_nobody_knows_is_refused(tmp_path: Path, walk: Path) -> None:
-    """It is asked for, but a data file of simulation time does not tell it."""
+    """It is asked for, but neither a data file of simulation time nor the manifest tells it."""
+    untold = tmp_path / "untold"
+    shutil.copytree(walk, untold)
+    manifest = json.loads((untold / "manifest.json").read_text())
+    del manifest["streams"]["state"]["clock"]
+    (untold / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(OptionError, match="nobody knows when samples of state"):
-        convert(walk, tmp_path / "a.mcap", to="mcap", map=chosen(clock="wall"))
-    assert not [*tmp_path.iterdir()]
+        convert(untold, tmp_path / "a.mcap", to="mcap", map=chosen(clock="wall"))
+    assert [*tmp_path.iterdir()] == [untold]
 
 
 # --- events, provenance ------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ CODE = {"argv", "main", "executable", "cwd", "git_commit", "git_dirty", "python"
 CLOCKS = {"start_wall_ns", "start_mono_ns", "end_wall_ns", "end_mono_ns"}
 STREAM = {
     "schema", "hz", "samples", "attempted", "skipped", "lost", "t_first", "t_last", "step_first", "step_last",
-    "mono_first_ns", "mono_last_ns", "backward_times", "nan_times", "gaps", "state", "reason",
+    "mono_first_ns", "mono_last_ns", "clock", "backward_times", "nan_times", "gaps", "state", "reason",
     "files", "bytes",
 }  # fmt: skip
 FILE = {"path", "kind", "part", "samples", "bytes", "sha256"}

@@ -98,11 +98,33 @@ def test_by_the_clock_on_the_wall(filmed: Path, tmp_path: Path) -> None:
     cut(filmed, tmp_path / "c", start=wall[30], stop=wall[60], clock="wall", streams=["front"])
     with recd.open(tmp_path / "c") as some:
         assert some["front"].seq.tolist() == list(range(30, 60))
+    untold = json.loads((filmed / "manifest.json").read_text())
+    del untold["streams"]["state"]["clock"]
+    shutil.copytree(filmed, tmp_path / "old")
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(untold))
     with pytest.raises(OptionError, match="nobody knows when"):
-        cut(filmed, tmp_path / "d", start=wall[30], clock="wall")
+        cut(tmp_path / "old", tmp_path / "d", start=wall[30], clock="wall")
     done = run("cut", filmed, tmp_path / "e", "--clock", "wall", "--to", "2020-01-01", "--streams", "front")
     assert done.returncode == 2
     assert "no sample lies before" in done.stderr
+
+
+def test_samples_of_simulated_time_are_cut_by_the_line_of_their_recording(
+    filmed: Path, tmp_path: Path
+) -> None:
+    """By wall time, too; what is cut keeps its stretch of the line, also once more, and merged again."""
+    with recd.open(filmed) as whole:
+        state = whole["state"]
+        wall, mono = state.wall, state.mono_ns
+        assert "wall" not in state.known
+    cut(filmed, tmp_path / "c", start=wall[30], stop=wall[60], clock="wall", streams=["state"])
+    chosen = np.flatnonzero((wall >= wall[30]) & (wall < wall[60]))
+    cut(filmed, tmp_path / "rest", start=wall[60], clock="wall", streams=["state"])
+    merge([tmp_path / "rest", tmp_path / "c"], tmp_path / "m")
+    with recd.open(tmp_path / "c") as some, recd.open(tmp_path / "m") as both:
+        assert some["state"].seq.tolist() == chosen.tolist()
+        assert np.abs(some["state"].mono_ns - mono[chosen]).max() <= 1  # ns: ends are rounded
+        assert np.abs(both["state"].mono_ns - mono[chosen[0] :]).max() <= 1
 
 
 def test_episodes_are_cut_with_their_resets(walked: Path, tmp_path: Path) -> None:

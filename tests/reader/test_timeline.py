@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recd
+from killing import kill
 from reading import manifest
 from recd.reader import Gap
 from recd.reader.numbering import Numbering
-from recd_client import HDF5File, NPZFile, Recorder, VideoFile
+from recd_client import CSVFile, HDF5File, NPZFile, Recorder, VideoFile
 from recd_client.errors import OptionError
-from recordings import numbered
+from recd_client.options import SinkOptions
+from recordings import numbered, worker_of
 from sink_samples import Samples, fields, record
 
 pytestmark = pytest.mark.usefixtures("shared_runtime")
@@ -71,7 +75,7 @@ def test_numbers_are_what_no_gap_takes(kept: list[bool], first: int, data: st.Da
 
 
 def test_what_files_do_not_hold_is_told_only_where_it_is_certain(tmp_path: Path) -> None:
-    """Steps and clocks that follow from the times are those that stood in the log; all else is -1 or NaN."""
+    """Steps that follow from the times are those that stood in the log; all else is -1."""
     with Recorder("steps", dir=tmp_path / "steps", dt=0.01) as rec:
         counted, given_, odd = (
             rec.stream(name, NPZFile(f"{name}.npz")) for name in ("counted", "given", "odd")
@@ -90,8 +94,67 @@ def test_what_files_do_not_hold_is_told_only_where_it_is_certain(tmp_path: Path)
     assert run["given"].step.tolist() == logged["given"].tolist()
     assert run["odd"].known == {"seq"}
     assert set(run["odd"].step.tolist()) == {-1}
-    assert np.isnan(run["counted"].wall).all()
-    assert set(run["counted"].mono_ns.tolist()) == {-1}
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "worker killed"])
+@pytest.mark.parametrize("sink", [NPZFile("x.npz"), CSVFile("x.csv", split=150)], ids=["npz", "csv in parts"])
+def test_simulated_times_come_with_a_line_that_tells_when_samples_were_written(
+    tmp_path: Path, sink: SinkOptions, killed: bool
+) -> None:
+    """Exact at its points; nowhere off by more than the time between two of them, also behind a worker's death."""
+    written = []
+    with Recorder("simulated", dir=tmp_path, dt=0.01) as rec:
+        stream = rec.stream("x", sink)
+        for i in range(400):
+            stream.write({"ns": time.monotonic_ns()})
+            written.append(time.monotonic_ns())
+            if i % 40 == 0:
+                rec.flush()
+            if killed and i == 200:
+                kill(worker_of(rec))
+    run = recd.open(tmp_path)
+    found = run["x"]
+    told = run.manifest["streams"]["x"]["clock"]
+    assert (found.known, found.tells_wall) == ({"seq", "step"}, True)
+    assert told["seq"][0] == 0
+    assert told["seq"][-1] == 399
+    points, times = np.array(told["seq"]), np.array(told["mono_ns"])
+    before = found["ns"][:]  # the write itself lies between these two readings of the clock
+    assert (before[points] <= times).all()
+    assert (times <= np.array(written)[points]).all()
+    assert found.mono_ns[points].tolist() == times.tolist()
+    assert (np.diff(found.wall) >= 0).all()
+    around = np.clip(np.searchsorted(points, np.arange(400), "right"), 1, len(points) - 1)
+    apart = (times[around] - times[around - 1]) + (np.array(written) - before)
+    assert (np.abs(found.mono_ns - before) <= apart).all()
+    blocks = list(found.batches(rows=70))
+    assert np.concatenate([block.mono_ns for block in blocks]).tolist() == found.mono_ns.tolist()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, {}, {"seq": [1], "mono_ns": [], "tolerance_ns": 1}, {"seq": [3, 2], "mono_ns": [1, 2], "tolerance_ns": 1},
+     {"seq": [0, 1], "mono_ns": [0, 1 << 64], "tolerance_ns": 1}, {"seq": ["a"], "mono_ns": [1], "tolerance_ns": 1},
+     {"seq": [], "mono_ns": [], "tolerance_ns": 1}],
+    ids=["none", "empty", "uneven", "descending", "too large", "no numbers", "no points"],
+)  # fmt: skip
+def test_without_a_line_that_makes_sense_nobody_knows_when_samples_were_written(
+    tmp_path: Path, told: object
+) -> None:
+    """A manifest of an older recd, or one that was tampered with: -1 and NaN, and everything else is read."""
+    with Recorder("simulated", dir=tmp_path, dt=0.01) as rec:
+        stream = rec.stream("x", NPZFile("x.npz"))
+        for i in range(10):
+            stream.write(i)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["streams"]["x"]["clock"] = told
+    path.write_text(json.dumps(manifest))
+    found = recd.open(tmp_path)["x"]
+    assert not found.tells_wall
+    assert np.isnan(found.wall).all()
+    assert set(found.mono_ns.tolist()) == {-1}
+    assert found["data"][:].tolist() == [*range(10)]
 
 
 def test_times_of_the_clock_give_the_clock_back(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The time of messages: of one kind in all of a file, so that streams stay beside each other.
 
 ``wall``
-    The clock on the wall at each write. ``auto`` takes it where the recording tells it of all streams.
+    The clock on the wall at each write. ``auto`` takes it where the recording knows it exactly of all streams.
 ``stream``
     Stream time, from 1970 on.
 ``auto``
@@ -82,14 +82,16 @@ def clock_of(streams: Sequence[Samples], choice: str) -> Clock:
         The clock on the wall is asked for, but the recording does not tell it of all streams.
     """
     run: Run = streams[0].run
-    untold = [s.name for s in streams if isinstance(s, Selected) and "wall" not in s.stream.known]
+    selected = [s for s in streams if isinstance(s, Selected)]
+    exact = all("wall" in s.stream.known for s in selected)
+    untold = [s.name for s in selected if not s.stream.tells_wall]
     told = run.start_wall_ns is not None and run.start_mono_ns is not None
     if choice == "wall" and (untold or not told):
         raise OptionError(
             f"[target] clock = 'wall': nobody knows when samples of {', '.join(untold) or 'it'} were written",
             "use clock = 'stream'",
         )
-    if choice != "stream" and told and not untold:
+    if told and (choice == "wall" or (choice != "stream" and exact)):
         assert run.start_wall_ns is not None
         assert run.start_mono_ns is not None
         return Clock(wall=True, offset_ns=run.start_wall_ns - run.start_mono_ns)
