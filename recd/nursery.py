@@ -20,6 +20,7 @@ from .registry import EXIT_LATER, EXIT_LOCKED, RETRY_FAILED_S, Group, Registry, 
 _PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.npz", "recd.sinks.hdf5"]
 _LOCK_RETRY_S: Final = 0.5
 _LATER_S: Final = 1.0
+_FORK_RETRY_S: Final = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,18 @@ class Nursery:
             kwargs={"crashed": crashed},
             name=f"recd {session.name}/{group.name}",
         )
-        child.start()
+        try:
+            child.start()
+        except (
+            OSError,
+            EOFError,
+        ) as e:  # somebody killed the fork server just now: the next start makes another
+            log.warning(
+                "session %s: no worker of group %s could be forked: %r", session.session, group.name, e
+            )
+            again = asyncio.get_running_loop().call_later
+            again(_FORK_RETRY_S, lambda: self._not_forked(session, group, create, crashed=crashed))
+            return
 
         def died() -> None:
             child.join(1.0)
@@ -144,13 +156,25 @@ class Nursery:
                 "session %s: worker %d of group %s died (%s)", session.session, pid, group.name, exit_code
             )
             # A SIGKILL comes from outside; of a worker that was adopted it is not known.
-            crashed = exit_code not in (None, 0, -signal.SIGKILL)
-            if group.may_restart():
-                self.start(session, group, crashed=crashed)
-            else:
-                log.error("session %s: group %s: %s", session.session, group.name, group.failed)
-                later = asyncio.get_running_loop().call_later
-                later(RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
+            self._replace(session, group, crashed=exit_code not in (None, 0, -signal.SIGKILL))
+
+    def _replace(self, session: Session, group: Group, *, crashed: bool) -> None:
+        """Start another worker, at once or, where too many have died of late, later."""
+        if group.may_restart():
+            self._start_again(session, group, crashed=crashed)
+        else:
+            log.error("session %s: group %s: %s", session.session, group.name, group.failed)
+            later = asyncio.get_running_loop().call_later
+            later(RETRY_FAILED_S, lambda: self._start_again(session, group, crashed=crashed))
+
+    def _not_forked(
+        self, session: Session, group: Group, create: dict[str, Any] | None, *, crashed: bool
+    ) -> None:
+        """Try once more, as behind the death of a worker."""
+        if session.opened is not None and not session.opened.done():
+            self._died_beginning(session, group, None, create)
+        elif self._registry.sessions.get(session.session) is session and not self.closed:
+            self._replace(session, group, crashed=crashed)
 
     def _died_beginning(
         self, session: Session, group: Group, exit_code: int | None, create: dict[str, Any] | None

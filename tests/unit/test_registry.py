@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,6 +125,62 @@ class Stillborn:
         """Count, and go no further (multiprocess calls it so)."""
         self.forked += 1
         raise RuntimeError("forked")
+
+
+class Forks:
+    """Stands for the fork server's context, which is killed so many times while a worker is forked."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = [EOFError("unexpected EOF"), ConnectionRefusedError(errno.ECONNREFUSED, "refused")] * 3
+        del self.deaths[deaths:]
+        self.crashed: list[bool] = []
+
+    def Process(self, *, kwargs: dict[str, Any], **_: Any) -> Any:
+        """What is started later (multiprocess calls it so)."""
+
+        def start() -> None:
+            if self.deaths:
+                raise self.deaths.pop(0)
+            self.crashed.append(kwargs["crashed"])
+
+        return SimpleNamespace(start=start, pid=1)
+
+
+@pytest.mark.parametrize("deaths", [1, 4, 6])
+@pytest.mark.parametrize("beginning", [False, True])
+def test_a_fork_server_killed_in_mid_fork_costs_no_session_its_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int, beginning: bool
+) -> None:
+    """It is tried again, after too many times later; who waits for a session to begin is told then."""
+    monkeypatch.setattr(nursery, "_FORK_RETRY_S", 0.0)
+    monkeypatch.setattr(nursery, "RETRY_FAILED_S", 0.0)
+
+    async def fork() -> None:
+        registry = Registry()
+        keeper = Nursery(tmp_path, registry)
+        keeper._context = forks = Forks(deaths)
+        monkeypatch.setattr(keeper, "_watch", lambda *_: None)
+        session = registry.sessions["s"] = Session("s", "s", tmp_path, 1, 1, 0.0)
+        if beginning:
+            session.opened = asyncio.get_running_loop().create_future()
+            keeper.start(session, session.group("main"), {})
+        else:
+            keeper._died(session, session.group("main"), 1, -11)
+        if beginning and deaths > 4:
+            assert session.opened is not None
+            with pytest.raises(WorkerError, match="died while it began"):
+                await asyncio.wait_for(session.opened, 10.0)
+            assert registry.sessions == {}
+            return
+
+        async def forked() -> None:
+            while not forks.crashed:
+                await asyncio.sleep(0)
+
+        await asyncio.wait_for(forked(), 10.0)
+        assert forks.crashed == [not beginning]
+
+    asyncio.run(fork())
 
 
 @pytest.mark.parametrize("exit_code", [-11, EXIT_LOCKED])
