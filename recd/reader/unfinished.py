@@ -38,7 +38,7 @@ from .manifested import gaps_of, mark_of, stream_of_manifest
 
 LIVE: Final = "live"
 UNFINISHED: Final = "unfinished"
-_TRIES: Final = 5
+_TRIES: Final = 50
 _KINDS: Final = {CSVFile: "csv", NPZFile: "npz", HDF5File: "hdf5"}
 
 
