@@ -26,9 +26,22 @@ DIFFERENT_EXIT_CODE = 1
 @click.option(
     "--psnr", type=float, metavar="DB", help="Frames need only be so much alike; 40 is hard to see."
 )
+@click.option(
+    "--align",
+    type=click.Choice(["number", "place"]),
+    default="number",
+    help="Samples belong together by their number (default; by place where it is not known), or by place.",
+)
 @json_option
 def command(
-    a: Path, b: Path, streams: str | None, rtol: float, atol: float, psnr: float | None, as_json: bool
+    a: Path,
+    b: Path,
+    streams: str | None,
+    rtol: float,
+    atol: float,
+    psnr: float | None,
+    align: str,
+    as_json: bool,
 ) -> int:
     """Compare the recordings (or files) A and B, sample by sample: values, times, numbers, gaps, marks, frames.
 
@@ -36,7 +49,7 @@ def command(
     """
     from ..tools import compare
 
-    found = compare(a, b, streams=names(streams), rtol=rtol, atol=atol, psnr=psnr)
+    found = compare(a, b, streams=names(streams), rtol=rtol, atol=atol, psnr=psnr, align=align)
     code = 0 if found.equal else DIFFERENT_EXIT_CODE
     if as_json:
         told = {**vars(found), "equal": found.equal, "differences": [vars(d) for d in found.differences]}

@@ -11,6 +11,7 @@ from recd_client.errors import OptionError, RecdError
 from ..reader import ArrayStream, Run, VideoStream
 from ..reader import open as open_run
 from .differing import Tolerance, arrays, films
+from .pairing import ALIGNMENTS, NUMBER, Pairing, pairing_of
 
 _SHAPE: Final = ("kind", "dtype", "shape", "unit")
 
@@ -93,11 +94,11 @@ def compare(
     rtol: float = 0.0,
     atol: float = 0.0,
     psnr: float | None = None,
+    align: str = NUMBER,
 ) -> Comparison:
     """Whether two recordings are equal, and where not: samples one by one, in constant memory.
 
-    Samples are compared by their place: the first with the first. Formats may differ. NaN equals NaN. Clocks of the
-    machine and metadata are not compared.
+    Formats may differ. NaN equals NaN. Clocks of the machine and metadata are not compared.
 
     Parameters
     ----------
@@ -108,6 +109,9 @@ def compare(
         Numbers are equal whose difference is at most ``atol + rtol * |b|``; stream times as well.
     psnr : float, dB, optional
         Frames are equal that are so much alike; default: every pixel counts.
+    align : {"number", "place"}
+        Which samples belong together. ``number``: those of one number, so that one that was lost, or cut off, shifts
+        nothing; where a stream's numbers are not known, or have none in common, ``place``: the first with the first.
 
     Raises
     ------
@@ -119,6 +123,8 @@ def compare(
     for name, value in (("rtol", rtol), ("atol", atol), ("psnr", 0.0 if psnr is None else psnr)):
         if not value >= 0:
             raise OptionError(f"{name}={value!r}: expected a number >= 0", "leave it out")
+    if align not in ALIGNMENTS:
+        raise OptionError(f"align={align!r}: expected one of {', '.join(ALIGNMENTS)}", "leave it out")
     first, second = (run if isinstance(run, Run) else open_run(run) for run in (a, b))
     found = Comparison(str(first.path), str(second.path))
     tolerance = Tolerance(rtol, atol, psnr)
@@ -130,8 +136,8 @@ def compare(
             continue
         one, two = first[name], second[other]
         try:
-            found.samples[name] = min(len(one), len(two))
-            found.differences.extend(_streams(name, one, two, tolerance))
+            found.samples[name], differences = _streams(name, one, two, tolerance, align)
+            found.differences.extend(differences)
         except RecdError as e:
             found.differences.append(Difference("unreadable", e.what, name))
     if streams is None:
@@ -159,8 +165,8 @@ def _pairs(first: Run, second: Run, wanted: Sequence[str] | None) -> list[tuple[
     return [(name, name) for name in dict.fromkeys([*first, *second])]
 
 
-def _streams(name: str, one: Any, two: Any, tolerance: Tolerance) -> list[Difference]:
-    """Where two streams differ."""
+def _streams(name: str, one: Any, two: Any, tolerance: Tolerance, align: str) -> tuple[int, list[Difference]]:
+    """How many samples of two streams were compared, and where they differ."""
     out: list[Difference] = []
     fields = {s: {f.name: f for f in stream.schema.fields} for s, stream in enumerate((one, two))}
     for key in dict.fromkeys([*fields[0], *fields[1]]):
@@ -173,18 +179,24 @@ def _streams(name: str, one: Any, two: Any, tolerance: Tolerance) -> list[Differ
             if getattr(a, what) != getattr(b, what):
                 text = f"{what} {getattr(a, what)!r} against {getattr(b, what)!r}"
                 out.append(Difference("schema", text, name, key, a=getattr(a, what), b=getattr(b, what)))
-    if len(one) != len(two):
-        text = f"{len(one)} samples against {len(two)}"
-        out.append(Difference("count", text, name, a=len(one), b=len(two)))
     tables = [s if isinstance(s, ArrayStream) else s.arrays for s in (one, two)]
     both_films = isinstance(one, VideoStream) and isinstance(two, VideoStream)
     seen: list[dict[str, Any]] = []
-    if both_films:
-        seen += films(one, two, tolerance)
-    if None not in tables:
-        seen += arrays(tables[0], tables[1], tolerance)
+    pairings: list[Pairing] = []
+    if both_films and len(one.videos) != len(two.videos):
+        text = f"{len(one.videos)} videos against {len(two.videos)}"
+        out.append(Difference("count", text, name, a=len(one.videos), b=len(two.videos)))
+    elif both_films:
+        pairings += [pairing_of(*each, align) for each in zip(one.videos, two.videos, strict=True)]
+        seen += films(one, two, tolerance, pairings)
+    if tables[0] is not None and tables[1] is not None:
+        pairings.append(pairing_of(tables[0], tables[1], align))
+        seen += arrays(tables[0], tables[1], tolerance, pairings[-1])
     elif not both_films:
         out.append(Difference("kind", f"{one.kind} against {two.kind}", name, a=one.kind, b=two.kind))
+    for text, (a, b) in {pairing.told: pairing.lengths for pairing in pairings}.items():
+        if text:
+            out.append(Difference("count", text, name, a=a, b=b))
     out += [Difference(stream=name, **told) for told in seen]
     gaps = [[(g.first_seq, g.last_seq, g.count, g.cause) for g in s.gaps] for s in (one, two)]
     if sorted(gaps[0]) != sorted(gaps[1]):
@@ -193,7 +205,7 @@ def _streams(name: str, one: Any, two: Any, tolerance: Tolerance) -> list[Differ
             f"only in the {w}: {_gaps(g)}" for w, g in zip(("first", "second"), only, strict=True) if g
         )
         out.append(Difference("gaps", text or "another number of them", name, a=gaps[0], b=gaps[1]))
-    return out
+    return max((pairing.common for pairing in pairings), default=0), out
 
 
 def _gaps(gaps: Sequence[tuple[int, int, int, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reader import ArrayStream, Block, VideoStream
+from ..reader import ArrayStream, VideoStream
 from ..reader.column import Lists
+from .pairing import Pairing, Places
 
 _CLOCKS: Final = {"timestamp": "t", "seq": "seq", "step": "step"}
+Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
@@ -43,31 +46,31 @@ class Column:
         self.max_rel: float | None = None
         self.first: dict[str, Any] | None = None
 
-    def add(self, a: Any, b: Any, block: Block) -> None:
-        """Compare the values of some samples."""
+    def add(self, a: Any, b: Any, places: Places) -> None:
+        """Compare the values of some samples, which are at these places."""
         if isinstance(a, Lists):
             for i in range(len(a)):
-                self._value(i, a[i], b[i], block)
+                self._value(i, a[i], b[i], places)
             return
         a, b = np.asarray(a), np.asarray(b)
         if a.dtype == object:
-            self._note(np.array(a != b, np.bool_), a, b, block)
+            self._note(np.array(a != b, np.bool_), a, b, places)
             return
         differs = self._differs(a, b)
         samples: Mask = np.any(differs, axis=tuple(range(1, a.ndim)))
-        self._note(samples, a, b, block, differs)
+        self._note(samples, a, b, places, differs)
 
-    def _value(self, i: int, a: NDArray[Any], b: NDArray[Any], block: Block) -> None:
+    def _value(self, i: int, a: NDArray[Any], b: NDArray[Any], places: Places) -> None:
         """One sample of a ragged field."""
         if a.shape != b.shape:
-            self._found(i, 1, block, a=f"{len(a)} elements", b=f"{len(b)} elements")
+            self._found(i, 1, places, a=f"{len(a)} elements", b=f"{len(b)} elements")
             return
         differs = self._differs(a, b)
         if differs.any():
             at = np.argwhere(differs)[0].tolist()
-            self._found(i, 1, block, element=at, a=_plain(a[tuple(at)]), b=_plain(b[tuple(at)]))
+            self._found(i, 1, places, element=at, a=_plain(a[tuple(at)]), b=_plain(b[tuple(at)]))
 
-    def _note(self, samples: Mask, a: Any, b: Any, block: Block, differs: Mask | None = None) -> None:
+    def _note(self, samples: Mask, a: Any, b: Any, places: Places, differs: Mask | None = None) -> None:
         """Some samples differ."""
         if not samples.any():
             return
@@ -77,15 +80,15 @@ class Column:
             at = np.argwhere(differs[i])[0].tolist()
         where = (i, *(at or ()))
         self._found(
-            i, int(np.count_nonzero(samples)), block, element=at, a=_plain(a[where]), b=_plain(b[where])
+            i, int(np.count_nonzero(samples)), places, element=at, a=_plain(a[where]), b=_plain(b[where])
         )
 
-    def _found(self, i: int, count: int, block: Block, **told: Any) -> None:
+    def _found(self, i: int, count: int, places: Places, **told: Any) -> None:
         self.count += count
         if self.first is None:
-            seq = int(block.seq[i])
+            seq = int(places.seq[i])
             self.first = {
-                "index": block.start + i, "seq": None if seq < 0 else seq, "t": _plain(block.t[i]),
+                "index": int(places.index[i]), "seq": None if seq < 0 else seq, "t": _plain(places.t[i]),
                 "element": None, **told,
             }  # fmt: skip
 
@@ -127,8 +130,10 @@ class Column:
         }  # fmt: skip
 
 
-def arrays(a: ArrayStream, b: ArrayStream, tolerance: Tolerance) -> Iterator[dict[str, Any]]:
-    """Where the samples of two array streams differ: those that both have, by their place."""
+def arrays(
+    a: ArrayStream, b: ArrayStream, tolerance: Tolerance, pairing: Pairing
+) -> Iterator[dict[str, Any]]:
+    """Where the samples of two array streams differ, of those that both have."""
     shared = [
         f.name
         for f in a.schema.fields
@@ -138,74 +143,47 @@ def arrays(a: ArrayStream, b: ArrayStream, tolerance: Tolerance) -> Iterator[dic
     clocks = ["timestamp", *(name for name in ("seq", "step") if name in a.known & b.known)]
     columns = {name: Column(name, tolerance if name == "timestamp" else Tolerance()) for name in clocks}
     values = {name: Column(name, tolerance) for name in shared}
-    for one, two in side_by_side(a, b, shared):
+    for one, two, places in pairing.blocks(a, b, shared):
         for name, column in columns.items():
-            column.add(getattr(one, _CLOCKS[name]), getattr(two, _CLOCKS[name]), one)
+            column.add(getattr(one, _CLOCKS[name]), getattr(two, _CLOCKS[name]), places)
         for name, column in values.items():
-            column.add(one[name], two[name], one)
+            column.add(one[name], two[name], places)
     for column in (*columns.values(), *values.values()):
         if (told := column.told()) is not None:
             yield told
 
 
-def side_by_side(a: ArrayStream, b: ArrayStream, fields: list[str]) -> Iterator[tuple[Block, Block]]:
-    """The samples that both streams have, in blocks of equal length."""
-    count = min(len(a), len(b))
-    ones, twos = (stream.batches(fields=fields, stop=count) for stream in (a, b))
-    one = two = None
-    while True:
-        one = next(ones, None) if one is None else one
-        two = next(twos, None) if two is None else two
-        if one is None or two is None:
-            return
-        n = min(one.count, two.count)
-        yield _rows(one, 0, n), _rows(two, 0, n)
-        one = _rows(one, n, one.count) if one.count > n else None
-        two = _rows(two, n, two.count) if two.count > n else None
-
-
-def _rows(block: Block, start: int, stop: int) -> Block:
-    """Some samples of a block."""
-    if (start, stop) == (0, block.count):
-        return block
-    found = Block()
-    for name, values in block.items():
-        if isinstance(values, Lists):
-            low, high = values.offsets[start], values.offsets[stop]
-            found[name] = Lists(values.values[low:high], values.offsets[start : stop + 1] - low)
-        else:
-            found[name] = values[start:stop]
-    found.start = block.start + start
-    for name in ("t", "seq", "step", "mono_ns", "wall"):
-        setattr(found, name, getattr(block, name)[start:stop])
-    return found
-
-
-def films(a: VideoStream, b: VideoStream, tolerance: Tolerance) -> Iterator[dict[str, Any]]:
-    """Where the frames of two videos differ, each of their samples decoded."""
-    if len(a.videos) != len(b.videos):
-        yield {"what": "count", "text": f"{len(a.videos)} videos against {len(b.videos)}"}
-        return
-    for one, two in zip(a.videos, b.videos, strict=True):
-        yield from _clocks(one, two, tolerance)
-        if (told := _frames(one, two, tolerance)) is not None:
+def films(
+    a: VideoStream, b: VideoStream, tolerance: Tolerance, pairings: list[Pairing]
+) -> Iterator[dict[str, Any]]:
+    """Where the frames of two streams' videos differ, each of their samples decoded."""
+    for one, two, pairing in zip(a.videos, b.videos, pairings, strict=True):
+        p, q = pairing.match(one.seq, two.seq)
+        yield from _clocks(one, two, p, q, tolerance)
+        if len(p) and (told := _frames(one, two, p, q, tolerance)) is not None:
             yield told
 
 
-def _clocks(a: VideoStream, b: VideoStream, tolerance: Tolerance) -> Iterator[dict[str, Any]]:
-    count = min(len(a), len(b))
-    block = Block()
-    block.start, block.t, block.seq = 0, a.t[:count], a.seq[:count]
+def _clocks(
+    a: VideoStream, b: VideoStream, p: Ints, q: Ints, tolerance: Tolerance
+) -> Iterator[dict[str, Any]]:
+    places = Places(p, a.seq[p], a.t[p])
     for name in ("timestamp", *(name for name in ("seq", "step") if name in a.known & b.known)):
         column = Column(name, tolerance if name == "timestamp" else Tolerance())
-        column.add(getattr(a, _CLOCKS[name])[:count], getattr(b, _CLOCKS[name])[:count], block)
+        column.add(getattr(a, _CLOCKS[name])[p], getattr(b, _CLOCKS[name])[q], places)
         if (told := column.told()) is not None:
             yield told
 
 
-def _frames(a: VideoStream, b: VideoStream, tolerance: Tolerance) -> dict[str, Any] | None:
-    if not (len(a) and len(b)):
-        return None
+def _frames_at(stream: VideoStream, index: Ints) -> Iterator[NDArray[Any]]:
+    """The frames of these samples, at least one, which ascend."""
+    begin, end = int(index[0]), int(index[-1]) + 1
+    wanted = np.zeros(end - begin, np.bool_)
+    wanted[index - begin] = True
+    return itertools.compress(stream.frames_between(begin, end), wanted)
+
+
+def _frames(a: VideoStream, b: VideoStream, p: Ints, q: Ints, tolerance: Tolerance) -> dict[str, Any] | None:
     if a.shape != b.shape or a.dtype != b.dtype:
         shapes = [f"{s.shape} {s.dtype}" for s in (a, b)]
         return {
@@ -216,7 +194,7 @@ def _frames(a: VideoStream, b: VideoStream, tolerance: Tolerance) -> dict[str, A
         }
     count, worst, apart, first = 0, math.inf, 0, None
     top = float(np.iinfo(a.dtype).max)
-    for i, (one, two) in enumerate(zip(a.frames_between(), b.frames_between(), strict=False)):
+    for i, one, two in zip(p.tolist(), _frames_at(a, p), _frames_at(b, q), strict=True):
         if np.array_equal(one, two):
             continue
         difference = one.astype(np.int32) - two

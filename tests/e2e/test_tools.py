@@ -271,6 +271,22 @@ def test_compare_says_what_differs(filmed: Path, walked: Path, tmp_path: Path) -
     assert len(frames) == FRAMES
 
 
+def test_what_is_missing_in_one_shifts_nothing_in_a_comparison(filmed: Path, tmp_path: Path) -> None:
+    """Samples are found by their numbers: a stretch out of the middle differs in nothing but its ends."""
+    cut(filmed, tmp_path / "c", start=1, stop=3)
+    for a, b, which in ((filmed, tmp_path / "c", "first"), (tmp_path / "c", filmed, "second")):
+        found = compare(a, b, streams=["state", "front"], psnr=40)
+        assert found.samples == {"state": 50, "front": 50}
+        assert {(d.stream, d.what) for d in found.differences} == {("state", "count"), ("front", "count")}
+        assert all(f"80 only in the {which}, from number 0 on" in d.text for d in found.differences)
+    (values,) = compare(filmed, tmp_path / "c", streams=["state"], align="place").differences[-1:]
+    assert values.what == "values"
+    done = run("compare", filmed, tmp_path / "c", "--align", "place", "--streams", "state", "--json")
+    assert {d["what"] for d in json.loads(done.stdout)["differences"]} == {"count", "values"}
+    with pytest.raises(OptionError, match="align='time'"):
+        compare(filmed, filmed, align="time")
+
+
 @pytest.mark.requires("PIL")
 def test_a_sheet_shows_the_frames_that_it_tells(filmed: Path, tmp_path: Path) -> None:
     """The middle of each thumb has the frame's gray; the file is whole or not there, and tells where it is from."""
