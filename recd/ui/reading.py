@@ -76,7 +76,8 @@ class Reader:
                 f"stream {stream.name!r} has no field {field!r} that is drawn", "reload the page"
             )
         try:
-            of = tuple(_stamp(part.path) for kind in arrays.sources for part in arrays.files_in(kind))
+            paths = dict.fromkeys(part.path for kind in arrays.sources for part in arrays.files_in(kind))
+            of = tuple(map(_stamp, paths))  # a log has many parts in one place
             found = self._find((field, of))
             if found is None:
                 # One reads at a time: whoever waits for the same then finds it, and memory is bounded.
