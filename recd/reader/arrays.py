@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -112,9 +113,9 @@ class ArrayStream(Stream):
                 )
         return ArrayStream(self._data, sources)
 
-    def files_in(self, source: str) -> list[PartData]:
-        """What it is made of in that format, in order; of a log each stretch."""
-        return list(self._data.sources[source])
+    def paths(self, source: str) -> list[Path]:
+        """Its files in one of :attr:`sources`, in order; of a log its directory, once."""
+        return list(dict.fromkeys(part.path for part in self._data.sources[source]))
 
     @cached_property
     def _choice(self) -> tuple[str, list[_Opened]]:

@@ -16,6 +16,7 @@ import numpy as np
 from recd_client.errors import OptionError, OutputError
 
 from ..reader import ArrayStream, VideoStream
+from ..reader.files import SUFFIXES
 from .decimate import Floats
 from .fields import Columns
 
@@ -76,8 +77,7 @@ class Reader:
                 f"stream {stream.name!r} has no field {field!r} that is drawn", "reload the page"
             )
         try:
-            paths = dict.fromkeys(part.path for kind in arrays.sources for part in arrays.files_in(kind))
-            of = tuple(map(_stamp, paths))  # a log has many parts in one place
+            of = tuple(_stamp(path) for source in arrays.sources for path in arrays.paths(source))
             found = self._find((field, of))
             if found is None:
                 # One reads at a time: whoever waits for the same then finds it, and memory is bounded.
@@ -118,11 +118,12 @@ def plotted(stream: ArrayStream | VideoStream) -> ArrayStream | None:
 
 
 def _is_quick(stream: ArrayStream, source: str) -> bool:
-    paths = {part.path: part.kind for part in stream.files_in(source)}
-    return all(
-        sum(_size_bytes(path) for path, kind in paths.items() if kind == slow) <= most
-        for slow, most in MOST_BYTES.items()
-    )
+    sizes = dict.fromkeys(MOST_BYTES, 0)
+    for path in stream.paths(source):
+        kind = "log" if path.is_dir() else SUFFIXES.get(path.suffix.lower())
+        if kind in sizes:
+            sizes[kind] += _size_bytes(path)
+    return all(size <= MOST_BYTES[kind] for kind, size in sizes.items())
 
 
 def _points(stream: ArrayStream, widths: dict[str, int], known: frozenset[str]) -> dict[str, Points]:
