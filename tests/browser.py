@@ -79,8 +79,10 @@ def shoot(page: Any, tmp_path: Path, name: str = "page") -> None:
 
 
 @contextmanager
-def browsing(served: Served, tmp_path: Path, **how: Any) -> Iterator[Any]:
-    """A page in Chromium; whatever its console says as an error fails the test."""
+def browsing(
+    served: Served, tmp_path: Path, *, refused: str = "WebSocket connection", **how: Any
+) -> Iterator[Any]:
+    """A page in Chromium; whatever its console says as an error fails the test, but for what is ``refused``."""
     from playwright.sync_api import sync_playwright
 
     said: list[str] = []
@@ -89,7 +91,7 @@ def browsing(served: Served, tmp_path: Path, **how: Any) -> Iterator[Any]:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
         page = context.new_page()
         page.set_default_timeout(PATIENCE_S * 1e3)
-        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: said.append(f"{m.text} {m.location}") if m.type == "error" else None)
         page.on("pageerror", lambda e: said.append(str(e)))
         page.goto(served.url)
         try:
@@ -97,7 +99,7 @@ def browsing(served: Served, tmp_path: Path, **how: Any) -> Iterator[Any]:
         finally:
             shoot(page, tmp_path)
             browser.close()
-    assert [text for text in said if "WebSocket connection" not in text] == []
+    assert [text for text in said if refused not in text] == []
 
 
 #: What a card's plot holds: the lines' times and values as arrays.

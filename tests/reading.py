@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import recd
+from recd import index
 from recd.journal import merged_marks
 from recd.reader import ArrayStream
 from recd_client.options import SinkOptions
@@ -48,16 +49,24 @@ class Readable(Recording):
 
 def manifest(top: Path, streams: dict[str, Any], marks: list[dict[str, Any]] | None = None) -> Path:
     """The directory, with a manifest of these streams."""
-    clocks = {"start_wall_ns": CLOCKS["wall_ns"], "start_mono_ns": CLOCKS["mono_ns"]}
+    clocks = {"start_wall_ns": CLOCKS["wall_ns"], "start_mono_ns": CLOCKS["mono_ns"], "end_mono_ns": 10**9}
+    made = {"recd": "", "host": {}, "code": {}, "durability": "flush"}
     (top / "manifest.json").write_text(
         json.dumps(
             {
                 "manifest_version": 1, "session": SESSION, "name": "test", "state": "complete", "complete": True,
-                "metadata": {"seed": 7}, "dt": None, "clocks": clocks, "marks": marks or [], "streams": streams,
+                "metadata": {"seed": 7}, "dt": None, "clocks": clocks, "marks": marks or [], "streams": streams, **made,
             }
         )
     )  # fmt: skip
     return top
+
+
+def listed(top: Path, session: str = SESSION) -> None:
+    """A session of this user is in that directory, and did not end as far as anybody knows."""
+    index.write(
+        {"session": session, "name": session, "directory": str(top), "state": "live", "started_unix_s": 5.0}
+    )
 
 
 def numbers_of(stream: ArrayStream) -> list[int]:

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -50,6 +50,9 @@ SESSION = "20260101T000000-sweep"
 
 #: What a simulation does: ``("write", n)``, ``("lose", n)``, ``("mark",)``, ``("reset",)``, ``("discard",)``.
 Script = Sequence[tuple[Any, ...]]
+AnyTake = TypeVar("AnyTake", bound="Take")
+#: Makes a recording in a directory, and closes the one before it.
+InTurn = Callable[[Callable[[Path], AnyTake]], AnyTake]
 
 
 class Executioner:

@@ -11,38 +11,27 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from recd_client.schema import FIXED, STRING, Field
+from recd_client.schema import FIXED, STRING
 
 from ..batch import Batch
-from .columns import HEAD, MAX_ELEMENTS, Column, columns, numbers_of, split, type_name, varying_of
+from .columns import HEAD, Column, Encoding, numbers_of, varying_of
 
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
-class Json:
-    """See :class:`~recd.foxglove.columns.Encoding`.
-
-    Parameters
-    ----------
-    fields : list of Field
-    stream : str
-        Its name.
-    limit : int, optional
-        Elements that are sent of a value that varies in size, at most; None: all of them.
-    """
+class Json(Encoding):
+    """See :class:`~recd.foxglove.columns.Encoding`."""
 
     message = "json"
     schema_encoding = "jsonschema"
+    _package = "recd."
+    _plain = False
 
-    def __init__(self, fields: list[Field], stream: str, limit: int | None = MAX_ELEMENTS) -> None:
-        self._limit = limit
-        named = columns(fields, plain=False)
-        self._fixed, self._varying = split(named)
+    def _define(self, named: list[Column]) -> bytes:
         head = {"t": "number", "seq": "integer", "step": "integer"}
         properties: dict[str, Any] = {n: {"type": head[n], "description": HEAD[n]} for n in HEAD}
         properties |= {c.name: _type_of(c) for c in named}
-        self.definition = orjson.dumps({"type": "object", "properties": properties})
-        self.schema_name = f"recd.{type_name(self.definition, stream)}"
+        return orjson.dumps({"type": "object", "properties": properties})
 
     def encode(self, batch: Batch, rows: NDArray[np.intp]) -> list[bytes]:
         """The chosen samples, one message each."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -21,35 +22,28 @@ from numpy.typing import NDArray
 from recd_client.schema import STRING, Field
 
 from ..batch import Batch
-from .columns import HEAD, MAX_ELEMENTS, Column, columns, numbers_of, split, type_name, varying_of
+from .columns import HEAD, Column, Encoding, numbers_of, varying_of
 
 _ENCAPSULATION: Final = b"\x00\x01\x00\x00"
 _TYPES: Final = {"t": "float64", "seq": "uint64", "step": "int64"}
 
 
-class Ros2:
-    """See :class:`~recd.foxglove.columns.Encoding`.
-
-    Parameters
-    ----------
-    fields : list of Field
-    stream : str
-        Its name.
-    limit : int, optional
-        Elements that are sent of a value that varies in size, at most; None: all of them.
-    """
+class Ros2(Encoding):
+    """See :class:`~recd.foxglove.columns.Encoding`."""
 
     message = "cdr"
     schema_encoding = "ros2msg"
+    _package = "recd/msg/"
+    _plain = True
 
-    def __init__(self, fields: list[Field], stream: str, limit: int | None = MAX_ELEMENTS) -> None:
-        self._limit = limit
-        self._fixed, self._varying = split(columns(fields, plain=True))
+    def _define(self, named: list[Column]) -> bytes:
         lines = [f"{_TYPES[name]} {name}  # {about}" for name, about in HEAD.items()]
         lines += [f"{_type_of(c)} {c.name}  # {_comment(c)}" for c in (*self._fixed, *self._varying)]
-        self.definition = "\n".join([*lines, ""]).encode()
-        self.schema_name = f"recd/msg/{type_name(self.definition, stream)}"
-        self._struct = _packed(self._fixed)
+        return "\n".join([*lines, ""]).encode()
+
+    @cached_property
+    def _struct(self) -> np.dtype[Any]:
+        return _packed(self._fixed)
 
     def encode(self, batch: Batch, rows: NDArray[np.intp]) -> list[bytes]:
         """The chosen samples, one message each."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +40,47 @@ class Column(NamedTuple):
         return f"{self.field}{', ' if self.field.unit else ''}{self.field.unit}"
 
 
-class Encoding(Protocol):
-    """Samples as messages of a self-describing format."""
+class Encoding(ABC):
+    """Samples as messages of a self-describing format.
 
-    #: As a channel is told of them.
-    message: str
-    schema_encoding: str
-    schema_name: str
-    definition: bytes
+    Parameters
+    ----------
+    fields : list of Field
+    stream : str
+        Its name.
+    limit : int, optional
+        Elements that are sent of a value that varies in size, at most; None: all of them.
 
+    Attributes
+    ----------
+    message, schema_encoding : str
+        The format, and that of its definitions, as a channel is told of them.
+    schema_name : str
+    definition : bytes
+    """
+
+    message: ClassVar[str]
+    schema_encoding: ClassVar[str]
+    #: How names of definitions begin.
+    _package: ClassVar[str]
+    #: Whether names of columns are plain, see :func:`columns`.
+    _plain: ClassVar[bool]
+
+    def __init__(self, fields: list[Field], stream: str, limit: int | None = MAX_ELEMENTS) -> None:
+        self._limit = limit
+        named = columns(fields, plain=self._plain)
+        self._fixed = [c for c in named if c.field.kind == FIXED]
+        self._varying = [c for c in named if c.field.kind != FIXED]
+        self.definition = self._define(named)
+        self.schema_name = f"{self._package}{type_name(self.definition, stream)}"
+
+    @abstractmethod
+    def _define(self, named: list[Column]) -> bytes:
+        """What messages of these columns look like."""
+
+    @abstractmethod
     def encode(self, batch: Batch, rows: NDArray[np.intp]) -> list[bytes]:
         """The chosen samples, one message each."""
-        ...
 
 
 def sent(schema: Schema) -> list[Field]:
@@ -121,9 +151,3 @@ def varying_of(
         return [bytes(values[a:b]).decode("utf-8", "replace") for a, b in spans]
     values = values.astype(np.float32) if values.dtype == np.float16 else values
     return [values[a:b].reshape(-1)[:limit] for a, b in spans]
-
-
-def split(wanted: Iterable[Column]) -> tuple[list[Column], list[Column]]:
-    """The columns of fixed size, and those that vary."""
-    every = list(wanted)
-    return [c for c in every if c.field.kind == FIXED], [c for c in every if c.field.kind != FIXED]

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -78,9 +79,9 @@ class ArrayStream(Stream):
 
     kind: ClassVar = "array"
 
-    def __init__(self, data: StreamData, source: str | None = None) -> None:
+    def __init__(self, data: StreamData, chosen: tuple[str, ...] = ()) -> None:
         super().__init__(data)
-        self._chosen = source
+        self._chosen = chosen
 
     # --- what it is read from ------------------------------------------------------------------------
     @property
@@ -94,25 +95,32 @@ class ArrayStream(Stream):
         """The format that it is read from: that with the most samples, and of several the quickest."""
         return self._choice[0]
 
-    def read_from(self, source: str) -> ArrayStream:
+    def read_from(self, *sources: str) -> ArrayStream:
         """The same stream, read from another format: ``"hdf5"``, ``"npz"``, ``"csv"``, ``"log"``.
+
+        Of several the best is chosen, as of all.
 
         Raises
         ------
         OptionError
             It was not recorded into that.
         """
-        if source not in self.sources:
-            raise OptionError(
-                f"stream {self.name!r} has no source {source!r}, only {', '.join(self.sources) or 'none'}",
-                "choose one of these",
-            )
-        return ArrayStream(self._data, source)
+        for source in sources:
+            if source not in self.sources:
+                raise OptionError(
+                    f"stream {self.name!r} has no source {source!r}, only {', '.join(self.sources) or 'none'}",
+                    "choose one of these",
+                )
+        return ArrayStream(self._data, sources)
+
+    def paths(self, source: str) -> list[Path]:
+        """Its files in one of :attr:`sources`, in order; of a log its directory, once."""
+        return list(dict.fromkeys(part.path for part in self._data.sources[source]))
 
     @cached_property
     def _choice(self) -> tuple[str, list[_Opened]]:
         """The format, and its parts that can be read; where some cannot, other formats are tried, too."""
-        kinds = [self._chosen] if self._chosen is not None else list(self.sources)
+        kinds = [kind for kind in self.sources if kind in self._chosen or not self._chosen]
         kinds.sort(key=lambda kind: -sum(p.samples or 0 for p in self._data.sources[kind]))
         errors: list[RecdError] = []
         best: tuple[str, list[_Opened]] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,15 +84,35 @@ def elements(field: str) -> Callable[[Batch], NDArray[Any]]:
     return lambda batch: batch.varying(field).values
 
 
-def fill(piece: NDArray[Any], filled: int, rows: NDArray[Any]) -> Iterator[int]:
-    """Put rows behind the ``filled`` first ones of a piece, which begins again whenever it is full.
+class Pieces(ABC):
+    """Rows that come in any number and are written a piece at a time.
 
-    Yields how many rows are in it by then, each time that it got some: whoever finds it full writes it.
+    Parameters
+    ----------
+    piece : ndarray, (rows, *shape)
+        Filled again and again.
     """
-    while len(rows):
-        head = rows[: len(piece) - filled]
-        piece[filled : filled + len(head)] = head
-        filled += len(head)
-        rows = rows[len(head) :]
-        yield filled
-        filled %= len(piece)
+
+    def __init__(self, piece: NDArray[Any]) -> None:
+        self._filling = piece
+        self._filled = 0
+
+    def take(self, rows: NDArray[Any]) -> None:
+        """Put rows behind those that are there; what is full is written."""
+        while len(rows):
+            head = rows[: len(self._filling) - self._filled]
+            self._filling[self._filled : self._filled + len(head)] = head
+            self._filled += len(head)
+            rows = rows[len(head) :]
+            if self._filled == len(self._filling):
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what there is of the last piece."""
+        count, self._filled = self._filled, 0
+        if count:
+            self._write(count)
+
+    @abstractmethod
+    def _write(self, count: int) -> None:
+        """Write the first rows of what was filled."""

@@ -36,7 +36,7 @@ from recd_client.schema import FIXED, RAGGED
 
 from ..batch import Batch, Source
 from .base import BuildSink
-from .building import Offsets, Passes, elements, fill, fixed
+from .building import Offsets, Passes, Pieces, elements, fixed
 from .hdf5_output import Output
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from .settling import Digest, Settling
@@ -183,7 +183,7 @@ class _DatasetMaker:
         return dataset
 
 
-class _Chunked:
+class _Chunked(Pieces):
     """A dataset that is written in whole chunks, each of which is filled first."""
 
     def __init__(
@@ -192,36 +192,27 @@ class _Chunked:
         rows: Callable[[Batch], NDArray[Any]],
         first: NDArray[Any] | None = None,
     ) -> None:
+        super().__init__(np.zeros((dataset.chunks[0], *dataset.shape[1:]), dataset.dtype))
         self._dataset = dataset
         self._rows = rows
-        self._filling: NDArray[Any] = np.zeros((dataset.chunks[0], *dataset.shape[1:]), dataset.dtype)
-        self._filled = 0
         self._written = 0
         self._output: Output | None = None
         #: Offsets of the chunks that are still to be written, the next one last.
         self._places: list[int] = []
         if first is not None:
-            self._add(first)
+            self.take(first)
 
     def add(self, batch: Batch) -> None:
         """Take the rows of a batch."""
-        self._add(self._rows(batch))
-
-    def _add(self, rows: NDArray[Any]) -> None:
-        for filled in fill(self._filling, self._filled, rows):
-            self._filled = filled
-            if filled == len(self._filling):
-                self._write(filled)
+        self.take(self._rows(batch))
 
     def finish(self) -> None:
-        """Write what there is of the last chunk."""
-        if self._filled:
-            self._filling[self._filled :] = np.zeros((), self._filling.dtype)
-            self._write(self._filled)
+        """Write what there is of the last chunk, and zeros behind it."""
+        self._filling[self._filled :] = np.zeros((), self._filling.dtype)
+        self.flush()
 
     def _write(self, count: int) -> None:
-        """Write the chunk that is being filled, of which ``count`` rows are."""
-        begin, self._written, self._filled = self._written, self._written + count, 0
+        begin, self._written = self._written, self._written + count
         if self._output is not None:
             if self._places:
                 self._output.put(self._filling.data.cast("B"), self._places.pop())

@@ -36,7 +36,7 @@ from recd_client.schema import FIXED, STRING, Field, Schema
 from ..ahead import Helpers
 from ..batch import Batch, Source, Varying
 from .base import BuildSink
-from .building import Offsets, Passes, elements, fill, fixed
+from .building import Offsets, Passes, Pieces, elements, fixed
 from .deflating import PIECE_BYTES, THREADS, Deflater
 from .names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from .settling import Digest, Settling
@@ -224,26 +224,17 @@ class _Archive:
         self._zip.filelist.sort(key=lambda entry: order[entry.filename])
 
 
-class _Entry:
-    """Collects an array's rows into pieces, and writes them."""
+class _Entry(Pieces):
+    """An array's rows, written in large pieces."""
 
     def __init__(self, file: IO[bytes], array: _Array) -> None:
         self._file = file
         row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         rows = max(1, min(PIECE_BYTES // max(row_bytes, 1), array.shape[0]))
-        self._filling: NDArray[Any] = np.empty((rows, *array.shape[1:]), array.dtype)
-        self._filled = 0
+        super().__init__(np.empty((rows, *array.shape[1:]), array.dtype))
 
-    def write(self, rows: NDArray[Any]) -> None:
-        """Add rows."""
-        for filled in fill(self._filling, self._filled, rows):
-            self._filled = filled
-            if filled == len(self._filling):
-                self.flush()
-
-    def flush(self) -> None:
-        """Write what was collected."""
-        rows, self._filled = self._filling[: self._filled], 0
+    def _write(self, count: int) -> None:
+        rows = self._filling[:count]
         if rows.size:  # memoryviews of nothing cannot be cast
             data = rows.data.cast("B")
             for at in range(0, len(data), PIECE_BYTES):
@@ -282,13 +273,13 @@ def _write_group(
             into.append((streamed, stack.enter_context(archive.entry(streamed))))
         for array, rows in into:
             if array.first is not None:
-                rows.write(array.first)
+                rows.take(array.first)
         for batch in batches:
             for array, rows in into:
-                rows.write(array.rows(batch))
+                rows.take(array.rows(batch))
     for array, table in zip(gathered, tables, strict=True):
         with archive.entry(array) as entry:
-            entry.write(table.rows)
+            entry.take(table.rows)
 
 
 class _Table:
@@ -298,7 +289,7 @@ class _Table:
         self.rows: NDArray[Any] = np.empty(array.shape, array.dtype)
         self._end = 0
 
-    def write(self, rows: NDArray[Any]) -> None:
+    def take(self, rows: NDArray[Any]) -> None:
         """Add rows."""
         begin, self._end = self._end, self._end + len(rows)
         self.rows[begin : self._end] = rows

@@ -18,15 +18,15 @@ from aiohttp import web
 from recd_client.errors import OptionError, OutputError, RecdError
 from recd_client.schema import Schema
 
-from .. import index
-from ..cli._recordings import describe_manifest
+from .. import index, reader
+from ..cli._recordings import describe_manifest, describe_unfinished
 from ..cli.ls import described as described_entry
-from ..recordings import manifests, read_manifest
+from ..recordings import kept_sessions, manifests, read_manifest
 from ..strict_json import finite
 from .decimate import decimate
 from .fields import LINES, described
 from .messages import MAX_PIXELS, plot_message
-from .reading import Reader, files_to_read
+from .reading import Points, Reader, plotted
 
 _NEWEST: Final = 200
 #: Files that are sent at all, whatever a manifest says: how a browser gets them.
@@ -62,19 +62,16 @@ class _Past:
 
     async def one(self, request: web.Request) -> web.Response:
         """What a recording holds."""
-        return await _answer(lambda: _told(_recording(request.match_info["session"])))
+        return await _answer(lambda: _told(request.match_info["session"]))
 
     async def plot(self, request: web.Request) -> web.Response:
         """A field's points between two times, decimated to the pixels of the plot, as a binary message."""
 
         def points() -> bytes:
             asked = _PlotAsked(request)
-            recording = _recording(request.match_info["session"])
-            stream = next((s for s in recording["streams"] if s["name"] == asked.stream), None)
-            if stream is None:
-                raise OptionError(f"no stream {asked.stream!r} in this recording", "reload the page")
-            t, y = self._reader.read(stream, asked.field)
-            return asked.message(t, y)
+            session = request.match_info["session"]
+            with reader.open(_entry(session)["directory"], session=session) as run:
+                return asked.message(self._reader.read(run[asked.stream], asked.field))
 
         return await _answer(points)
 
@@ -119,7 +116,8 @@ class _PlotAsked:
         except (KeyError, ValueError) as e:
             raise OptionError(f"malformed plot: {e!r}", "reload the page") from None
 
-    def message(self, t: Any, y: Any) -> bytes:
+    def message(self, points: Points) -> bytes:
+        t, y, problems = points
         first = max(int(np.searchsorted(t, self.begin, "left")) - 1, 0)
         last = int(np.searchsorted(t, self.end, "right")) + 1
         ends = [float(t[0]), float(t[-1])] if len(t) else [0.0, 1.0]
@@ -128,7 +126,7 @@ class _PlotAsked:
         y = y[first:last][:, [n for n in self.lines if n < y.shape[1]]]
         x, y = decimate(x, y, max(span, 0.0) / self.width)
         head = {"kind": "plot", "id": self.id, "from": None, "newest": ends[1], "oldest": ends[0], "epoch": 0}
-        return plot_message(head, x, y)
+        return plot_message({**head, "problems": problems}, x, y)
 
 
 # --- in a thread: disks may be slow ---------------------------------------------------------------
@@ -156,26 +154,39 @@ def _listed() -> dict[str, Any]:
     return {"sessions": sessions, "omitted": max(len(entries) - _NEWEST, 0)}
 
 
-def _recording(session: str) -> dict[str, Any]:
-    """The description of a session of the index, by its manifest."""
+def _entry(session: str) -> dict[str, Any]:
+    """A session of the index."""
     index.path_of(session)  # refuses what is no session's name
     entry = next((e for e in index.read_all() if e["session"] == session), None)
     if entry is None:
         raise OptionError(f"no session {session!r} in the list", "see: recd ls --all")
-    for path in manifests(Path(entry["directory"])):
+    return entry
+
+
+def _recording(session: str) -> dict[str, Any]:
+    """The description of a session of the index, by its manifest; of one that was killed, by its logs."""
+    entry = _entry(session)
+    directory = Path(entry["directory"])
+    for path in manifests(directory):
         if read_manifest(path).get("session") == session:
             return describe_manifest(path)
-    raise OutputError(
-        f"session {session!r} has no manifest: it is not finished, or its directory is gone", "see: recd ls"
-    )
+    if session in kept_sessions(directory):
+        found = describe_unfinished(directory, session)
+        found["recording"] = {"started_unix_s": entry.get("started_unix_s"), **found["recording"]}
+        return found
+    raise OutputError(f"session {session!r} is not in {directory} any more", "see: recd ls")
 
 
 def _files(recording: dict[str, Any]) -> list[dict[str, Any]]:
     return [f for stream in recording["streams"] for f in stream["files"]]
 
 
-def _told(recording: dict[str, Any]) -> dict[str, Any]:
+def _told(session: str) -> dict[str, Any]:
     """What the page is told: files by their numbers, fields as they are shown."""
+    recording = _recording(session)
+    with reader.open(recording["path"], session=session) as run:
+        plots = {name for name, stream in run.streams.items() if plotted(stream) is not None}
+        problems = run.problems
     number = 0
     streams = []
     for stream in recording["streams"]:
@@ -187,25 +198,25 @@ def _told(recording: dict[str, Any]) -> dict[str, Any]:
                 {
                     "number": number,
                     "name": path.name,
-                    **{key: file[key] for key in ("kind", "part", "samples", "bytes", "presence")},
+                    **{key: file.get(key) for key in ("kind", "part", "samples", "bytes", "presence")},
                     "video": _TYPES.get(path.suffix.lower(), "").startswith("video/"),
-                    "codec": (file["video"] or {}).get("codec"),
-                    "fps": (file["video"] or {}).get("fps"),
+                    "codec": (file.get("video") or {}).get("codec"),
+                    "fps": (file.get("video") or {}).get("fps"),
                 }
             )
             number += 1
-        plots = files_to_read(stream) is not None
         keys = ("name", "samples", "t_first", "t_last", "state", "reason", "lost", "gaps")
         streams.append(
             {
-                **{key: stream[key] for key in keys},
-                "fields": [f for f in fields if plots and f["kind"] == LINES],
+                **{key: stream.get(key) for key in keys},
+                "fields": [f for f in fields if stream["name"] in plots and f["kind"] == LINES],
                 "files": files,
             }
         )
     told = {
         **{key: recording[key] for key in ("path", "state", "complete")},
         "marks": _placed(recording),
+        "problems": problems,
         **{
             key: recording["recording"].get(key)
             for key in ("session", "name", "started_unix_s", "duration_s")

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from recd_client.errors import OutputError
+from recd_client.errors import IncompleteRecordingWarning, OutputError
 
 from ..paths import ensure_runtime_dir, runtime_dir
 from .guard import Guard
@@ -93,7 +94,9 @@ def serve(sock: socket.socket, host: str, token: str, ready: Callable[[], object
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": host, "port": port}))
             file.flush()
-            asyncio.run(_serve(sock, Guard(token, host, port), ready))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IncompleteRecordingWarning)  # pages are told
+                asyncio.run(_serve(sock, Guard(token, host, port), ready))
         finally:
             _forget(path, file)
 

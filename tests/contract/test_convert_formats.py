@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converting import DT, EVERYTHING, Written, record_everything, record_walk
+from converting import DT, EVERYTHING, Written
 from recd.converter import convert, mapping
 from recd.converter.mapping import Map
 from recd_client import HDF5File, NPZFile, Recorder
@@ -30,12 +30,6 @@ FORMATS = [
     pytest.param("zarr", marks=pytest.mark.requires("zarr")),
 ]
 SUFFIXES = {"csv": ".csv", "npz": ".npz", "hdf5": ".h5", "parquet": ".parquet", "zarr": ".zarr"}
-
-
-@pytest.fixture(scope="module")
-def written(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A recording of everything."""
-    return record_everything(tmp_path_factory.mktemp("everything"))
 
 
 def options(form: str) -> tuple[str, Map | None]:
@@ -263,14 +257,6 @@ def test_a_stream_without_a_sample_becomes_an_empty_file(tmp_path: Path, form: s
 
 
 # --- pictures ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def walk(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with a camera: three episodes of 20 frames."""
-    directory = tmp_path_factory.mktemp("walk")
-    record_walk(directory)
-    return directory
 
 
 def test_a_film_is_copied_frame_by_frame(tmp_path: Path, walk: Path) -> None:

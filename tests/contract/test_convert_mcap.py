@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import recd
-from converting import COUNT, DT, EVERYTHING, RESETS, Written, record_everything, record_walk
+from converting import COUNT, DT, EVERYTHING, RESETS, Written
 from recd.converter import convert
 from recd.converter.mapping import Map
 from recd_client import DataLossWarning, NPZFile, Recorder, VideoFile
@@ -68,20 +68,6 @@ def read(path: Path) -> dict[str, Topic]:
 def chosen(**target: str) -> Map:
     """A map that chooses among the ways of the format."""
     return Map((), target=target)
-
-
-@pytest.fixture(scope="module")
-def written(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A recording of everything."""
-    return record_everything(tmp_path_factory.mktemp("everything"))
-
-
-@pytest.fixture(scope="module")
-def walk(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with a camera: three episodes of 20 frames."""
-    directory = tmp_path_factory.mktemp("walk")
-    record_walk(directory)
-    return directory
 
 
 # --- numbers -----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import recd
-from converting import EVERYTHING, RESETS, Written, record_everything, record_walk
+from converting import EVERYTHING, RESETS, Written
 from recd.converter import convert
 from recd_client import DataLossWarning, HDF5File, NPZFile, Recorder, VideoFile
 from recd_client.errors import OptionError
@@ -74,20 +74,6 @@ def values_of(column: Any) -> list[Any]:
     if pyarrow.types.is_list(inner):
         return [np.asarray(row.values[0].values) for row in column]
     return list(column.to_pylist())
-
-
-@pytest.fixture(scope="module")
-def written(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A recording of everything."""
-    return record_everything(tmp_path_factory.mktemp("everything"))
-
-
-@pytest.fixture(scope="module")
-def walk(shared_runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording with a camera: three episodes of 20 frames."""
-    directory = tmp_path_factory.mktemp("walk")
-    record_walk(directory)
-    return directory
 
 
 # --- numbers -----------------------------------------------------------------------------------------

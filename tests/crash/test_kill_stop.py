@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count, product
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import executioner as steps
 from recd_client.options import CSVFile, HDF5File, NPZFile, SinkOptions, VideoFile
 from rounds import ROUNDS, dice, points
 from stopping import ASKED, DEAF, NOTED, OBEYS, SILENT, StoppedTake
-from sweeping import Executioner, Script
+from sweeping import Executioner, InTurn, Script
 
 SCRIPT: Script = (
     ("write", 40), ("mark",), ("reset",), ("lose", 3), ("write", 30), ("stop",), ("write", 40), ("mark",),
@@ -28,35 +28,15 @@ in_each_way = pytest.mark.parametrize(("files", "how", "by"), HOWS, ids=["-".joi
 NewTake = Callable[..., StoppedTake]
 
 
-@pytest.fixture(scope="module")
-def executioner() -> Iterator[Executioner]:
-    """A process that forks workers and kills them."""
-    process = Executioner()
-    yield process
-    process.close()
-
-
 @pytest.fixture
-def take(executioner: Executioner, runtime: Path, tmp_path: Path) -> Iterator[NewTake]:
-    """Makes one recording after the other; the last one is closed when the next is made."""
-    takes: list[StoppedTake] = []
-    number = count()
+def take(executioner: Executioner, runtime: Path, in_turn: InTurn[StoppedTake]) -> NewTake:
+    """Makes one recording after the other."""
 
-    def new(files: str, how: str, by: str, chance: Any) -> StoppedTake:
-        if takes:
-            takes.pop().close()
-        durability = chance.choice(["process", "interval", "strict"])
-        directory = tmp_path / f"{next(number)}"
-        takes.append(
-            StoppedTake(
-                executioner, runtime, directory, FILES[files], SCRIPT, how=how, by=by, durability=durability
-            )
-        )
-        return takes[0]
+    def new(files: str, way: str, by: str, chance: Any) -> StoppedTake:
+        how = {"how": way, "by": by, "durability": chance.choice(["process", "interval", "strict"])}
+        return in_turn(lambda place: StoppedTake(executioner, runtime, place, FILES[files], SCRIPT, **how))
 
-    yield new
-    for last in takes:
-        last.close()
+    return new
 
 
 @in_each_way

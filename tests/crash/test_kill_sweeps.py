@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import executioner as steps
 from recd_client.options import CSVFile, HDF5File, NPZFile, SinkOptions, VideoFile
 from rounds import ROUNDS, dice, points, share
-from sweeping import Executioner, Script, Take
+from sweeping import Executioner, InTurn, Script, Take
 
 SCRIPT: Script = (
     ("write", 60), ("mark",), ("reset",), ("write", 45), ("lose", 3), ("write", 30), ("discard",),
@@ -33,34 +32,18 @@ in_each_file = pytest.mark.parametrize("files", FILES)
 NewTake = Callable[..., Take]
 
 
-@pytest.fixture(scope="module")
-def executioner() -> Iterator[Executioner]:
-    """A process that forks workers and kills them."""
-    process = Executioner()
-    yield process
-    process.close()
-
-
 @pytest.fixture
-def take(executioner: Executioner, runtime: Path, tmp_path: Path) -> Iterator[NewTake]:
-    """Makes one recording after the other; the last one is closed when the next is made."""
-    takes: list[Take] = []
-    number = count()
+def take(executioner: Executioner, runtime: Path, in_turn: InTurn[Take]) -> NewTake:
+    """Makes one recording after the other."""
 
     def new(files: str, chance: Any) -> Take:
-        if takes:
-            takes.pop().close()
         how = {
             "closes": chance.random() < 0.5,
             "durability": chance.choice(["process", "interval", "strict"]),
         }
-        directory = tmp_path / f"{next(number)}"
-        takes.append(Take(executioner, runtime, directory, FILES[files], SCRIPT, **how))
-        return takes[0]
+        return in_turn(lambda place: Take(executioner, runtime, place, FILES[files], SCRIPT, **how))
 
-    yield new
-    for last in takes:
-        last.close()
+    return new
 
 
 @in_each_file

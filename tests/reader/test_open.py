@@ -170,12 +170,14 @@ def test_what_is_kept_for_later_cannot_be_changed(finished: Path) -> None:
 
 
 def test_the_same_values_come_from_every_format(finished: Path) -> None:
-    """``read_from`` chooses; a stream without that format says which ones there are."""
+    """``read_from`` chooses, of several the best; ``paths`` tells what is read."""
     state = recd.open(finished)["state"]
     for source in state.sources:
         chosen = state.read_from(source)
         assert chosen.source == source
+        assert [path.suffix for path in chosen.paths(source)] == [{"hdf5": ".h5"}.get(source, f".{source}")]
         assert np.array_equal(chosen["q"], np.arange(COUNT)[:, None] / 3 + np.zeros(3))
+    assert state.read_from("csv", "npz").source == "npz"
 
 
 # --- what opening costs ---------------------------------------------------------------------------

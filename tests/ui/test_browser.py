@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from browser import HZ, LINES, PIXELS, Simulation, browsing, check_with_axe, lines
+from reading import SESSION, Readable, listed
 from recd.cli._common import connect
 from recd.cli.stop import stop_daemon
-from recd_client import NPZFile, Recorder
+from recd_client import CSVFile, NPZFile, Recorder
 from recordings import worker_of
 from serving import PATIENCE_S, serving
 
@@ -150,6 +151,24 @@ def test_a_past_recording_has_its_plots_and_its_video(tmp_path: Path) -> None:
         page.wait_for_function(
             f"() => Math.abs(document.querySelector('video').currentTime - {middle}) < 0.1"
         )
+
+
+def test_a_recording_that_was_killed_is_shown_from_its_log(tmp_path: Path) -> None:
+    """With what finishes it; and where another one cannot be shown, nothing of this one stays."""
+    recording = Readable(tmp_path / "run", CSVFile("rows.csv"))
+    recording.feed.write(30)
+    recording.turn()
+    listed(tmp_path / "run")
+    (tmp_path / "gone").mkdir()
+    listed(tmp_path / "gone", "gone")
+    with serving() as served, browsing(served, tmp_path, refused="/past/gone") as page:
+        page.locator("#past button", has_text=SESSION).click()
+        t, *values = lines(page, "rows.x", 30)
+        assert (t, values[0]) == ([i / 8 for i in range(30)], [*range(30)])
+        assert "recd recover" in page.inner_text("#summary")
+        page.locator("#past button", has_text="gone").click()
+        page.get_by_text("is not in").wait_for()
+        assert page.locator(".card").count() == 0
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages import Page, asked, opened, plot_of, told, unpacked
-from recd_client import CSVFile, HDF5File, NPZFile, NullSink, Recorder, VideoFile
-from recordings import numbered, proved
+from pages import Page, asked, opened, plot_of, unpacked
+from recd_client import CSVFile, NPZFile, NullSink, Recorder
+from recordings import proved
 from serving import Served, serving
 
 pytestmark = [pytest.mark.usefixtures("runtime"), pytest.mark.requires("aiohttp", "PIL")]
@@ -275,60 +275,6 @@ def test_a_manifest_cannot_make_the_server_send_other_files(tmp_path: Path) -> N
             answer, data = asked(served, f"/past/{rec.session}/file/{number}")
             assert answer.status == 404
             assert b"root:" not in data
-
-
-# --- what is past -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sink", [CSVFile("s.csv"), NPZFile("s.npz"), HDF5File("s.h5")], ids=lambda s: s.kind)
-def test_past_plots_are_what_was_recorded(tmp_path: Path, sink: Any) -> None:
-    """Each format gives the values that were written, between the times that are asked for."""
-    values = np.random.default_rng(0).normal(size=(100, 3))
-    with Recorder("walk", dir=tmp_path) as rec:
-        stream = rec.stream("state", sink)
-        for i in range(100):
-            stream.write({"label": f'a,"{i}', "q": values[i], "on": i % 2 == 0}, t=i / 10)
-    with serving() as served:
-        (session,) = told(served, "/past")["sessions"]
-        recording = told(served, f"/past/{session['session']}")
-        assert [f["name"] for f in recording["streams"][0]["fields"]] == ["q", "on"]
-        _, body = asked(served, f"/past/{rec.session}/plot?id=x&stream=state&field=q&lines=2,0&width=2000")
-        from pages import points
-
-        head, x, y = points(body)
-        assert (head["oldest"], head["newest"]) == (0.0, 9.9)
-        assert x.tolist() == [i / 10 for i in range(100)]
-        assert np.array_equal(y, values[:, [2, 0]])
-        zoomed = f"/past/{rec.session}/plot?id=x&stream=state&field=on&lines=0&width=2000&from=2&to=3"
-        _, x, y = points(asked(served, zoomed)[1])
-        assert (x[0], x[-1]) == (1.9, 3.1)
-        assert y[:, 0].tolist() == [float(round(t * 10) % 2 == 0) for t in x]
-        for wrong in (
-            "field=zzz&lines=0&width=9",
-            "field=q&lines=x&width=9",
-            "field=q&lines=0&width=9&from=nan",
-        ):
-            answer, data = asked(served, f"/past/{rec.session}/plot?stream=state&{wrong}")
-            assert answer.status == 404
-            assert json.loads(data)["what"]
-
-
-def test_a_video_is_sent_in_the_ranges_that_are_asked_for(tmp_path: Path) -> None:
-    """A browser can seek: a range is answered with 206 and these bytes alone."""
-    with Recorder("walk", dir=tmp_path) as rec:
-        stream = rec.stream("front", VideoFile("f.mp4"))
-        for i in range(10):
-            stream.write(numbered(i), t=i / 30)
-    film = (tmp_path / "f.mp4").read_bytes()
-    with serving() as served:
-        (file,) = told(served, f"/past/{rec.session}")["streams"][0]["files"]
-        assert file["video"]
-        address = f"/past/{rec.session}/file/{file['number']}"
-        answer, data = asked(served, address)
-        assert (answer.status, data, answer.getheader("Content-Type")) == (200, film, "video/mp4")
-        answer, data = asked(served, address, Range="bytes=100-299")
-        assert (answer.status, data) == (206, film[100:300])
-        assert answer.getheader("Content-Range") == f"bytes 100-299/{len(film)}"
 
 
 # --- the command --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from recd_client.errors import OptionError, SchemaError
 from recd_client.schema import FIXED, RAGGED
 
 from ...batch import Batch
-from ...sinks.building import Offsets, elements, fill, fixed
+from ...sinks.building import Offsets, Pieces, elements, fixed
 from ...sinks.names import RENAME_OFFSETS, TIMESTAMP, check_names, offsets_name
 from ..selection import Samples
 from .base import Progress, StreamTarget
@@ -78,7 +78,7 @@ class ZarrTarget(StreamTarget):
                     column.add(batch)
                 progress(len(batch))
             for column in columns:
-                column.finish()
+                column.flush()
 
     def _columns(self, group: Any, samples: Samples) -> list[_Column]:
         count = len(samples)
@@ -123,33 +123,22 @@ class ZarrTarget(StreamTarget):
         )
 
 
-class _Column:
+class _Column(Pieces):
     """An array that is written in whole chunks."""
 
     def __init__(
         self, array: Any, rows: Callable[[Batch], NDArray[Any]], first: NDArray[Any] | None = None
     ) -> None:
-        self._array, self._rows = array, rows
         dtype = object if array.dtype.kind not in "biuf" else array.dtype
-        self._filling: NDArray[Any] = np.empty((array.chunks[0], *array.shape[1:]), dtype)
-        self._filled = self._written = 0
+        super().__init__(np.empty((array.chunks[0], *array.shape[1:]), dtype))
+        self._array, self._rows = array, rows
+        self._written = 0
         if first is not None:
-            self._add(first)
+            self.take(first)
 
     def add(self, batch: Batch) -> None:
         """Take the rows of a batch."""
-        self._add(self._rows(batch))
-
-    def _add(self, rows: NDArray[Any]) -> None:
-        for filled in fill(self._filling, self._filled, rows):
-            self._filled = filled
-            if filled == len(self._filling):
-                self._write(filled)
-
-    def finish(self) -> None:
-        """Write what there is of the last chunk."""
-        if self._filled:
-            self._write(self._filled)
+        self.take(self._rows(batch))
 
     def _write(self, count: int) -> None:
         end = self._written + count
@@ -157,7 +146,7 @@ class _Column:
             self._array.resize((end, *self._array.shape[1:]))
         if self._filling.size:
             self._array[self._written : end] = self._filling[:count]
-        self._written, self._filled = end, 0
+        self._written = end
 
 
 def _texts(name: str) -> Callable[[Batch], NDArray[Any]]:

@@ -23,6 +23,7 @@ export class Past {
     const answer = await fetch(`/past/${encodeURIComponent(session)}`);
     const told = await answer.json();
     if (!answer.ok) {
+      this.close();
       byId("summary").replaceChildren(el("p", { className: "none", textContent: `${told.what}. ${told.do}` }));
       return false;
     }
@@ -65,7 +66,8 @@ export class Past {
   summarise(told) {
     const lost = told.streams.filter((s) => losses(s.lost)).map((s) => `${s.name}: lost ${losses(s.lost)}`);
     const files = told.streams.flatMap((s) => s.files.map((f) => [s, f]));
-    const facts = [localTime(told.started_unix_s), duration(told.duration_s), counted(told.streams.length, "stream"), told.state];
+    const [began, took] = [[told.started_unix_s, localTime], [told.duration_s, duration]].map(([s, text]) => (s === null ? "" : text(s)));
+    const facts = [began, took, counted(told.streams.length, "stream"), told.state];
     const link = (f) =>
       f.presence === "missing"
         ? el("span", { textContent: `${f.name} (missing)` })
@@ -74,9 +76,11 @@ export class Past {
       el("h2", { textContent: told.name }),
       el("p", { className: "facts", textContent: facts.filter(Boolean).join(" · ") }),
       el("p", { className: lost.length ? "loss" : "facts", textContent: lost.length ? `▲ ${lost.join("; ")}` : "nothing lost" }),
+      told.state === "unfinished" ? el("p", { className: "facts", textContent: `It was killed, and is shown from its log. What finishes its files: recd recover ${told.path}` }) : "",
+      ...told.problems.map((problem) => el("p", { className: "loss", textContent: `▲ ${problem}` })),
       el("details", {},
         el("summary", { textContent: `${counted(files.length, "file")} in ${told.path}` }),
-        el("ul", {}, ...files.map(([s, f]) => el("li", {}, link(f), ` ${s.name}, ${count(f.samples)} samples, ${bytes(f.bytes)}`))),
+        el("ul", {}, ...files.map(([s, f]) => el("li", {}, link(f), ` ${s.name}, ${f.samples === null ? "unfinished" : counted(f.samples, "sample")}, ${bytes(f.bytes)}`))),
       ),
     );
   }
@@ -139,7 +143,9 @@ export class Past {
       card.place.replaceChildren(el("p", { className: "none", textContent: what }));
       return;
     }
-    card.take(unpack(await answer.arrayBuffer()));
+    const message = unpack(await answer.arrayBuffer());
+    card.take(message);
+    card.tellProblems(message.head.problems);
     requestAnimationFrame(() => card.draw());
   }
 }

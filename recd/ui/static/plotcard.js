@@ -32,12 +32,14 @@ export class PlotCard {
     const unit = this.field.unit ? el("span", { className: "unit", textContent: this.field.unit }) : null;
     this.place = el("div", { className: "plot" });
     this.legend = el("div", { className: "legend", role: "group", "aria-label": `Lines of ${this.key}` });
+    this.problems = el("div", { role: "status" });
     this.element = el(
       "section",
       { className: "card", "aria-label": `Plot of ${this.key}` },
       el("div", { className: "bar" }, name, unit, el("span", { className: "fill" }), this.log, close),
       this.place,
       this.legend,
+      this.problems,
     );
     this.build();
   }
@@ -160,6 +162,12 @@ export class PlotCard {
     this.epoch = head.epoch;
     this.lines.take(x, ys, head.from, head.holes);
     this.dirty = true;
+  }
+
+  /** What of a past recording is not in the plot, as it cannot be read. */
+  tellProblems(problems) {
+    const lines = problems.map((problem) => `▲ ${problem}`);
+    if (this.problems.textContent !== lines.join("")) this.problems.replaceChildren(...lines.map((textContent) => el("p", { className: "none", textContent })));
   }
 
   draw() {
