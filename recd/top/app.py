@@ -73,12 +73,19 @@ def plain(text: Text) -> Text:
     return text
 
 
-class TextScreen(Screen[None]):
+class Page(Screen[None]):
+    """Lies on what was seen before, and leads back to it."""
+
+    def action_back(self) -> None:
+        """Go back, once: a key that is pressed twice must not close what lies below, too."""
+        if self.is_current:
+            self.app.pop_screen()
+
+
+class TextScreen(Page):
     """A page to read; any of the usual keys leads back."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,question_mark,w", "app.pop_screen", "back")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter,question_mark,w", "back", "back")]
 
     def __init__(self, heading: str, text: Text) -> None:
         super().__init__()
@@ -367,9 +374,9 @@ class TopApp(App[None]):
             while True:
                 view = await asyncio.to_thread(self._source.look_or_say)
                 self.main.show(view)
-                screen = self.screen
-                if screen is not self.main and hasattr(screen, "show"):
-                    screen.show(view)
+                for screen in self.screen_stack[-1:]:  # none, once the program ends
+                    if screen is not self.main and hasattr(screen, "show"):
+                        screen.show(view)
                 await asyncio.sleep(self._interval_s)
         finally:
             self._source.close()

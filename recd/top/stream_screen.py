@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Final
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widgets import Static
 
 from recd_client.errors import RecdError
 
 from ..cli._common import clean, count, losses, size
 from ..taps.stream import Live
-from .app import Lines
+from .app import Lines, Page
 from .rates import StreamView, View
 from .screen import rate_text, size_text
 
@@ -26,7 +25,7 @@ _VALUE: Final = 11
 _LOOK_S: Final = 0.5
 
 
-class StreamScreen(Screen[None]):
+class StreamScreen(Page):
     """Looks into one stream until Esc.
 
     Parameters
@@ -35,7 +34,7 @@ class StreamScreen(Screen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,backspace,enter", "app.pop_screen", "back"),
+        Binding("escape,q,backspace,enter", "back", "back"),
         Binding("up,k", "scroll_by(-1)"),
         Binding("down,j", "scroll_by(1)"),
         Binding("pageup", "scroll_by(-10)"),

@@ -12,7 +12,7 @@ from rich.text import Text
 from textual.pilot import Pilot
 
 from recd.cli import top as cli_top
-from recd.top.app import Lines, TopApp, plain
+from recd.top.app import Lines, Page, TopApp, plain
 from recd.top.data import as_data
 from recd.top.disks import Disks
 from recd.top.newest import bars
@@ -340,6 +340,20 @@ def test_a_session_is_stopped_only_when_that_is_confirmed(
 
     asyncio.run(run())
     assert asked == ([("stop_session", {"session": "id-run0", "by": "recd top"})] if stops else [])
+
+
+def test_a_page_that_is_left_twice_leads_back_once() -> None:
+    """Two keys before the page is gone: what lies below stays, and nothing is raised."""
+
+    def left_twice(pilot: Pilot[None]) -> str:
+        page = pilot.app.screen
+        assert isinstance(page, Page)
+        page.action_back()
+        page.action_back()
+        return on_screen(pilot)
+
+    for key in ("question_mark", "w"):
+        assert after(MANY, key, see=left_twice) == "MainScreen"
 
 
 def test_help_and_warnings_are_pages_that_lead_back() -> None:
