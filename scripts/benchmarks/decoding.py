@@ -127,10 +127,10 @@ def _in_order(bench: Bench) -> Table:
         path = recorded(bench.new_directory(), content, frames) / "front.mp4"
         took: dict[str, list[tuple[float, float]]] = {way: [] for way in _WAYS}
         for way in in_turns(rounds, list(_WAYS)):
-            before_s, began_s = _cpu_s(), time.perf_counter()
+            before_s, began_s = cpu_s(), time.perf_counter()
             if (found := _WAYS[way](path)) != frames:
                 raise RuntimeError(f"{way}: {found} frames of {frames}")
-            took[way].append((time.perf_counter() - began_s, _cpu_s() - before_s))
+            took[way].append((time.perf_counter() - began_s, cpu_s() - before_s))
         for way, each in took.items():
             ratios = np.array(took[_PEER]) / np.array(each)
             wall, cpu = (float(x) for x in np.median(ratios, axis=0))
@@ -141,7 +141,7 @@ def _in_order(bench: Bench) -> Table:
     return table
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
     """Of this process, and of those that it waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)

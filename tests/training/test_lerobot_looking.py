@@ -14,7 +14,6 @@ from recd.reader import decoding
 from recd.reader.decoding import Film, film_of
 from recd.video import ffmpeg
 from recd_client.errors import OutputError
-from support import wait_until
 
 if find_spec("pyarrow") and find_spec("PIL"):
     from recd.converter.targets.lerobot import looking, stats
@@ -95,7 +94,7 @@ def test_the_frames_that_lerobot_would_look_at(
 def test_episodes_that_follow_each_other(
     film: Film, frames: NDArray[np.uint8], looker: Looker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Short ones of one film are decoded by one ffmpeg, with what is between them; a long way, or back, takes another."""
+    """Short ones of one film are decoded by one ffmpeg; a long one, a long way between, or back, takes another."""
     begun: list[int] = []
     decoder = looking.Decoder
 
@@ -117,7 +116,7 @@ def test_no_ffmpeg_is_left(film: Film, looker: Looker) -> None:
         assert looker._running is not None
         process = looker._running[1]._process
         looker.close()
-        wait_until(lambda: process.poll() is not None)
+        assert process.poll() is not None
 
 
 def test_a_frame_that_does_not_decode(film: Film, looker: Looker, tmp_path: Path) -> None:
