@@ -27,7 +27,7 @@ def measure(bench: Bench) -> Iterator[Table]:
     columns = ("times real time", "CPU s/s of film", "× ffmpeg's time", "× its CPU")
     table = Table("A film as a LeRobot dataset", columns, key="convert.lerobot")
     table.notes.append(
-        f"{frames} frames of 640x480 at {FPS} per second; medians of {rounds} rounds in turns, × of each round's ratio. "
+        f"{frames} frames of 640x480 at {FPS} per second; medians of {rounds} rounds in turns, × of each one's ratio. "
         "The film is copied; of the frames that LeRobot's statistics are made of, the others must be decoded, too, as "
         "each needs the one before. What ffmpeg needs to decode all of them is the bound. CPU: of all processes."
     )
