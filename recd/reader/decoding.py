@@ -90,16 +90,24 @@ class Decoder:
         Number of the first frame. It is decoded from the keyframe before it on.
     count : int, optional
         Decode so many frames; default: up to the end.
+    select : str, optional
+        Give only frames for which this holds; in the language of ffmpeg's filter of that name, ``n`` is 0 at ``start``.
+        :attr:`next` does not know of those between.
+    halvings : int
+        Leave out every second row, so many times over: it saves their way through the pipe.
     """
 
-    def __init__(self, film: Film, start: int = 0, count: int | None = None) -> None:
+    def __init__(
+        self, film: Film, start: int = 0, count: int | None = None, *, select: str = "", halvings: int = 0
+    ) -> None:
         self._film = film
         self.next = start
-        self._width = 1 if film.is_gray else 3
-        self._bytes = film.height * film.width * self._width * film.dtype.itemsize
+        self._rows, self._shown = (-(-rows >> halvings) for rows in (film.height, film.shape[0]))
         # Half a frame early: the first frame that is not before that is the one.
         seek = () if start == 0 else ("-ss", f"{float((start - Fraction(1, 2)) / film.fps):.9f}")
-        pixels = f"{_EXACT if film.exact else ''}format={film.raw_format}"
+        pixels = f"{_EXACT if film.exact else ''}format={film.raw_format}" + ",field=top" * halvings
+        if select:
+            pixels = f"select='{select}',{pixels}"
         several = () if count is None else ("-frames:v", str(count))
         self._process = subprocess.Popen(
             [
@@ -123,13 +131,13 @@ class Decoder:
     def read(self) -> NDArray[Any] | None:
         """The next frame, in memory of its own; None behind the last one that decodes."""
         film = self._film
-        frame = np.empty((film.height, film.width, *(() if film.is_gray else (3,))), film.dtype)
+        frame = np.empty((self._rows, film.width, *film.shape[2:]), film.dtype)
         assert self._process.stdout is not None
         if not _fill(self._process.stdout, frame.data.cast("B")):
             return None
         self.next += 1
-        height, width = film.shape[:2]
-        return frame if not film.right and not film.bottom else np.ascontiguousarray(frame[:height, :width])
+        whole = not film.right and not film.bottom
+        return frame if whole else np.ascontiguousarray(frame[: self._shown, : film.shape[1]])
 
     def skip(self, count: int) -> bool:
         """Pass over some frames; whether they were there."""

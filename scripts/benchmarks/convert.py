@@ -18,7 +18,7 @@ import numpy as np
 from recd.converter import convert
 from recd_client import HDF5File, Recorder, VideoFile
 
-from . import convert_viewers
+from . import convert_training, convert_viewers
 from .daemon import Bench
 from .results import Bar, Table
 from .timing import in_turns
@@ -73,10 +73,11 @@ _FORMATS["zarr"] = ".zarr", ("zarr",), None
 
 
 def measure(bench: Bench) -> Iterator[Table]:
-    """States, films, memory."""
+    """States, films, memory, training sets, viewers' files."""
     yield _states(bench)
     yield _films(bench)
     yield _memory(bench)
+    yield from convert_training.measure(bench)
     yield from convert_viewers.measure(bench)
 
 

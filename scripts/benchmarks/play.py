@@ -1,4 +1,4 @@
-"""Playing a recording: how close to its time each event comes, and how quickly all of it can be had."""
+"""Playing a recording: how close to its time each event comes, and how quickly all of it can be had, or decoded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import recd
 from recd_client import HDF5File, Recorder, VideoFile
 
+from . import decoding
 from .daemon import Bench
 from .results import Bar, Table
 
@@ -21,11 +22,11 @@ _FRAME = (240, 320, 3)
 
 
 def measure(bench: Bench) -> list[Table]:
-    """Pace at rate 1, speed at rate 0."""
+    """Pace at rate 1, speed at rate 0, decoding."""
     minute_s = bench.size(60, 6)
     directory = bench.new_directory()
     _record(directory, minute_s)
-    return [_pace(directory, minute_s), _speed(bench, directory)]
+    return [_pace(directory, minute_s), _speed(bench, directory), *decoding.measure(bench)]
 
 
 def _record(directory: Path, length_s: int) -> None:

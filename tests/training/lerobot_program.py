@@ -1,8 +1,8 @@
 """Runs where LeRobot is installed: what ``LeRobotDataset`` reads of a dataset, and its own statistics of it.
 
 ``lerobot_program.py DATASET OUT [DELTAS] [EPISODES]``: every item goes into ``OUT`` (npz), pictures as uint8, and
-what is known of the dataset into ``OUT.json``. ``--append DATASET`` records one more episode, ``--run PROGRAM`` runs
-another program.
+what is known of the dataset into ``OUT.json``. ``--append DATASET`` records one more episode, ``--sampling OUT`` tells
+what of pictures statistics are made of, ``--run PROGRAM`` runs another program.
 
 LeRobot's packages need two things that not every environment has. torchvision's compiled operators (they come for
 CUDA) are declared without being there: a dataset uses none of them. torchcodec wants FFmpeg's libraries under their
@@ -48,7 +48,12 @@ except RuntimeError:
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
 
-from lerobot.datasets.compute_stats import compute_episode_stats  # noqa: E402
+from lerobot.datasets.compute_stats import (  # noqa: E402
+    auto_downsample_height_width,
+    compute_episode_stats,
+    get_feature_stats,
+    sample_indices,
+)
 from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 
 
@@ -75,6 +80,9 @@ def read(root: str, out: str, deltas: str = "null", episodes: str = "null") -> N
     rows = np.flatnonzero(np.array(columns["episode_index"]) == columns["episode_index"][0])
     values = {key: np.stack([np.asarray(columns[int(i)][key]) for i in rows]) for key in numbers}
     own = compute_episode_stats(values, numbers)
+    for key, f in dataset.features.items():
+        if f["dtype"] in ("video", "image") and deltas == "null":
+            own[key] = picture_stats([plain(items[i][key]) for i in range(len(rows))])
     told = {
         "length": len(dataset),
         "episodes": dataset.num_episodes,
@@ -88,6 +96,25 @@ def read(root: str, out: str, deltas: str = "null", episodes: str = "null") -> N
         },
     }
     Path(f"{out}.json").write_text(json.dumps(told))
+
+
+def picture_stats(pictures: list) -> dict:
+    """As LeRobot computes them of an episode's files; in wide numbers, as squares of uint8 wrap there."""
+    looked_at = [
+        auto_downsample_height_width(pictures[i].transpose(2, 0, 1)) for i in sample_indices(len(pictures))
+    ]
+    found = get_feature_stats(np.array(looked_at, np.float64), axis=(0, 2, 3), keepdims=True)
+    return {name: v if name == "count" else np.squeeze(v / 255.0, axis=0) for name, v in found.items()}
+
+
+def sampling(out: str) -> None:
+    """Write down which frames LeRobot looks at of episodes of so many, and how many pixels apart of such sizes."""
+    lengths = [1, 2, 99, 100, 101, *range(460, 560), 1000, 5000, 30_000]
+    sizes = [(48, 64), (299, 299), (300, 10), (300, 300), (480, 640), (640, 480), (722, 1280), (1080, 1920)]
+    looked_at = [auto_downsample_height_width(np.arange(h * w).reshape(1, h, w)) for h, w in sizes]
+    apart = [int(each[0, 0, 1]) for each in looked_at]
+    told = {"sampled": {n: sample_indices(n) for n in lengths}, "sizes": sizes, "apart": apart}
+    Path(out).write_text(json.dumps(told))
 
 
 def append(root: str) -> None:
@@ -109,7 +136,7 @@ def append(root: str) -> None:
 
 
 if __name__ == "__main__":
-    verbs = {"--append": append, "--run": runpy.run_path}
+    verbs = {"--append": append, "--run": runpy.run_path, "--sampling": sampling}
     if sys.argv[1] in verbs:
         verbs[sys.argv[1]](*sys.argv[2:])
     else:

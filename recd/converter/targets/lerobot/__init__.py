@@ -36,6 +36,7 @@ from ...features import IMAGE, TEXT, Feature
 from ..base import DatasetInfo, EpisodeTarget
 from . import films, rows, stats
 from .gathering import Gathering
+from .looking import Looker
 
 _DTYPES: Final = frozenset(
     [
@@ -72,6 +73,7 @@ class LeRobotTarget(EpisodeTarget):
     def __init__(self, info: DatasetInfo) -> None:
         super().__init__(info)
         self._keyframes: dict[Path, list[int]] = {}
+        self._lookers: dict[str, Looker] = {}
 
     # --- what it can hold ------------------------------------------------------------------------
     def check(self, features: Sequence[Feature], fps: float | None) -> None:
@@ -180,8 +182,8 @@ class LeRobotTarget(EpisodeTarget):
         counted = stats.ImageStats(episode.length)
         if (copied := self._copied(f, episode)) is not None:
             stretch, film = copied
-            for image in films.looked_at(stretch, film, len(stats.sampled(episode.length))):
-                counted.take(image)
+            for picture in self._lookers.setdefault(f.name, Looker()).pictures(stretch, film):
+                counted.take(picture)
             episode.reached(episode.length)
             told = {key: getattr(stretch, key) for key in ("first", "keyframe", "rate", "film_frames")}
             told["path"] = str(stretch.path)
@@ -210,6 +212,7 @@ class LeRobotTarget(EpisodeTarget):
 
     def close(self) -> None:
         """See :class:`EpisodeTarget`."""
+        self.abandon()
         shutil.rmtree(self._path, ignore_errors=True)
         Gathering(self._path, self._features, self._schema, self._fps, self._about, self._tasks).write(
             {f.name: self._stretches(f.name) for f in self._films},
@@ -218,6 +221,11 @@ class LeRobotTarget(EpisodeTarget):
             video_mb=self.option("video_files_size_in_mb"),
             robot=self.info.robot,
         )
+
+    def abandon(self) -> None:
+        """See :class:`EpisodeTarget`."""
+        for looker in self._lookers.values():
+            looker.close()
 
     def _stretches(self, name: str) -> list[films.Stretch]:
         found = []

@@ -9,7 +9,6 @@ that exact: an episode that would lie there begins a file of its own.
 
 from __future__ import annotations
 
-import subprocess
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from recd_client.errors import OutputError
 
 from ....reader.decoding import Film
-from ....video import codecs, command, ffmpeg, files
+from ....video import codecs, command, files
 from ....video.counting import count_listed
 from ....video.settings import MP4_SUFFIXES, VideoSettings
 from ... import clips
@@ -129,37 +128,6 @@ def is_exact(offset: int, frames: int, fps: Fraction) -> bool:
     shown = (offset + np.arange(frames)) / rate
     apart = np.abs(asked.astype(np.float32) - shown.astype(np.float32))
     return bool((apart < _TOLERANCE_S).all())
-
-
-def looked_at(stretch: Stretch, film: Film, count: int) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a stretch that are evenly spread over it, ``(H, W, 3)``: those of :func:`stats.sampled`, decoded.
-
-    ffmpeg passes over the others, which is much less work than to have them all here.
-    """
-    last, gaps = max(stretch.frames - 1, 1), max(count - 1, 1)
-    chosen = f"eq(floor(floor(n*{gaps}/{last}+0.5)*{last}/{gaps}+0.5),n)"
-    # Half a frame early: the first frame that is not before that is the one.
-    seek = ("-ss", f"{float((stretch.first - Fraction(1, 2)) / film.fps):.9f}") if stretch.first else ()
-    process = subprocess.Popen(
-        [
-            *(ffmpeg.executable(), *ffmpeg.QUIET, *ffmpeg.LOCAL_ONLY, *seek, "-i", ffmpeg.url(film.path)),
-            *("-map", "0:v:0", "-vf", f"select='{chosen}',format=rgb24", "-fps_mode", "passthrough"),
-            *("-frames:v", str(count), "-f", "rawvideo", "pipe:1"),
-        ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
-        env=ffmpeg.environment(), start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        for _ in range(count):
-            data = process.stdout.read(film.height * film.width * 3)
-            if len(data) < film.height * film.width * 3:
-                raise OutputError(f"{film.path} does not decode", "look closer with: recd verify")
-            yield np.frombuffer(data, np.uint8).reshape(film.height, film.width, 3)
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
 
 
 class FilmWriter:

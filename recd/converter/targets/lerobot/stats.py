@@ -86,17 +86,14 @@ class ImageStats:
     def see(self, image: NDArray[np.uint8]) -> None:
         """The next image, ``(H, W, 3)``; it is looked at if it is one of :func:`sampled`."""
         if self._at in self._wanted:
-            self.take(image)
+            apart = stride(*image.shape[:2])
+            self.take(image[::apart, ::apart])
         self._at += 1
 
-    def take(self, image: NDArray[np.uint8]) -> None:
-        """Look at an image."""
-        height, width, _ = image.shape
-        step = 1
-        if max(width, height) >= _LARGE:
-            step = (width if width > height else height) // _LARGE_BECOMES
+    def take(self, picture: NDArray[np.uint8]) -> None:
+        """What is looked at of an image: every so many of its pixels, by :func:`stride`."""
         for channel in range(3):
-            self._counts[channel] += np.bincount(image[::step, ::step, channel].ravel(), minlength=256)
+            self._counts[channel] += np.bincount(picture[..., channel].ravel(), minlength=256)
         self._taken += 1
 
     def result(self) -> Stats:
@@ -109,9 +106,15 @@ class ImageStats:
 def sampled(length: int) -> list[int]:
     """Which images of an episode are looked at: all of a short one, of longer ones fewer and fewer."""
     count = max(min(100, length), min(int(length**0.75), 10_000))
-    last, gaps = max(length - 1, 1), max(count - 1, 1)
-    found: list[int] = np.floor(np.arange(count) * last / gaps + 0.5).astype(int).tolist()
+    found: list[int] = np.round(np.linspace(0, length - 1, count)).astype(int).tolist()
     return found
+
+
+def stride(height: int, width: int) -> int:
+    """Of an image each so many rows and columns are looked at: all of a small one, about 150 of a larger one."""
+    if max(width, height) < _LARGE:
+        return 1
+    return (width if width > height else height) // _LARGE_BECOMES
 
 
 def of_all(episodes: Sequence[Mapping[str, Stats]]) -> dict[str, Stats]:
