@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backends import EACH, EACH_PAIR, Backend, Ends, backend, ends_of
 from recd_client import native
@@ -25,6 +26,10 @@ from support import processes_of, wait_until
 # A shell that runs the tests in the background has Ctrl-C ignored, by all that is started from here, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An example has no deadline (Hypothesis: 200 ms), and may be slow to draw: on a busy machine any of them is, once.
+settings.register_profile("recd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recd")
 
 STOP_WITHIN_S = 20.0
 #: What a stopped daemon may leave in its runtime directory: the file that is locked, and its log.
