@@ -7,11 +7,13 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -82,6 +84,34 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped itself; say what it needs with @pytest.mark.requires(...)"
     return report
+
+
+# --- syncs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """``fsync`` and ``fdatasync`` of this process wait for no disk: what they did, no test here could see.
+
+    A death that is only played loses nothing of what the kernel has, synced or not; tests count the calls, let them
+    fail, and ask in which order they come. What is durable is proved with processes that run under strace
+    (tests/crash/test_power_loss.py), and programs that tests start do sync.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, _at_once(getattr(os, name)))
+        yield
+
+
+def _at_once(sync: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A sync that does no more than to refuse what it refuses: what is closed, and what is on no disk."""
+
+    def at_once(fd: Any) -> None:
+        mode = os.fstat(fd if isinstance(fd, int) else fd.fileno()).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            sync(fd)
+
+    return at_once
 
 
 # --- the two backends ---------------------------------------------------------------------------------
