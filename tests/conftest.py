@@ -174,9 +174,11 @@ def _stop_daemon(directory: Path) -> list[str]:
         daemon = Caller(directory / "recd.sock", role="cli")
         daemon.close()
         _end(daemon.server["pid"])
-    with suppress(TimeoutError):
+    try:
         wait_until(lambda: not processes_of(directory), timeout_s=STOP_WITHIN_S)
-    return [f"process {pid} ({command})" for pid, command in processes_of(directory).items()]
+    except TimeoutError:
+        return [f"process {pid} ({command})" for pid, command in processes_of(directory).items()]
+    return []
 
 
 def _end(daemon: int) -> None:
