@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: a daemon that only answers, a recorder connected to it, and files closed behind deaths."""
+"""Fixtures of the unit tests: a daemon that only answers, a recorder connected to it, files closed behind deaths."""
 
 from __future__ import annotations
 
