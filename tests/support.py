@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = 60.0) -> T:
 
 
 def readable(file: IO[Any], timeout_s: float = 0.0) -> bool:
-    """Whether there is something to read. Not by ``select``: tests leave files open behind kills, more than 1024."""
+    """Whether there is something to read. Not by ``select``, which takes no descriptor beyond 1,023."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(timeout_s * 1e3))
