@@ -67,7 +67,10 @@ def watch(*arguments: str, looks: bool = True) -> Iterator[Watch]:
         yield one
     finally:
         one.process.kill()
-        one.process.communicate()
+        one.process.wait()
+        for pipe in (one.process.stdout, one.process.stderr):  # a command that outlives it may hold their other ends
+            if pipe is not None:
+                pipe.close()
 
 
 def recd(*arguments: str) -> subprocess.CompletedProcess[str]:
