@@ -68,7 +68,8 @@ def watch(*arguments: str, looks: bool = True) -> Iterator[Watch]:
     finally:
         one.process.kill()
         one.process.wait()
-        for pipe in (one.process.stdout, one.process.stderr):  # a command that outlives it may hold their other ends
+        # not until their end: a command that outlives it holds that open
+        for pipe in (one.process.stdout, one.process.stderr):
             if pipe is not None:
                 pipe.close()
 
