@@ -25,8 +25,9 @@ help:  ## Show this list
 demo: $(VENV)/.installed  ## Record a swarm of double pendulums to CSV, NPZ, HDF5 and video
 	$(BIN)/recd demo $(ARGS)
 
+# Bytecode is kept, whatever the shell says: each of a thousand processes that tests start would compile recd anew.
 test: $(VENV)/.installed-dev  ## Run all tests
-	$(BIN)/pytest -n $(JOBS) --maxprocesses $(MAX_JOBS) --dist worksteal $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n $(JOBS) --maxprocesses $(MAX_JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## Check style and types
 	$(BIN)/ruff check .

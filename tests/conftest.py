@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backends import EACH, EACH_PAIR, Backend, Ends, backend, ends_of
 from recd_client import native
@@ -26,7 +30,11 @@ from support import processes_of, wait_until
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-STOP_WITHIN_S = 20.0
+# An example has no deadline (Hypothesis: 200 ms), and may be slow to draw: on a busy machine any of them is, once.
+settings.register_profile("recd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("recd")
+
+STOP_WITHIN_S = 60.0
 #: What a stopped daemon may leave in its runtime directory: the file that is locked, and its log.
 MAY_STAY = {"recd.lock", "daemon.log"}
 
@@ -79,6 +87,34 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+# --- syncs --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_disks() -> Iterator[None]:
+    """``fsync`` and ``fdatasync`` of this process wait for no disk: what they did, no test here could see.
+
+    A death that is only played loses nothing of what the kernel has, synced or not; tests count the calls, let them
+    fail, and ask in which order they come. What is durable is proved with processes that run under strace
+    (tests/crash/test_power_loss.py), and programs that tests start do sync.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fsync", "fdatasync"):
+            patch.setattr(os, name, _at_once(getattr(os, name)))
+        yield
+
+
+def _at_once(sync: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A sync that does no more than to refuse what it refuses: what is closed, and what is on no disk."""
+
+    def at_once(fd: Any) -> None:
+        mode = os.fstat(fd if isinstance(fd, int) else fd.fileno()).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            sync(fd)
+
+    return at_once
+
+
 # --- the two backends ---------------------------------------------------------------------------------
 
 
@@ -117,6 +153,7 @@ def _own_runtime() -> Iterator[Path]:
     top = Path(tempfile.mkdtemp(prefix="recd-", dir="/tmp"))
     directory = top / "run"
     directory.mkdir(mode=0o700)
+    left: list[str] | None = None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECD_RUNTIME_DIR", str(directory))
         patch.setenv("XDG_STATE_HOME", str(top / "state"))
@@ -125,7 +162,8 @@ def _own_runtime() -> Iterator[Path]:
             yield directory
             left = _stop_daemon(directory) + _names_left(directory)
         finally:
-            _remove_all(directory)
+            if left is None or left:
+                _remove_all(directory)
             shutil.rmtree(top)
     assert not left, f"the test's daemon left behind: {', '.join(left)}"
 
@@ -135,10 +173,25 @@ def _stop_daemon(directory: Path) -> list[str]:
     with suppress(DaemonNotRunningError):
         daemon = Caller(directory / "recd.sock", role="cli")
         daemon.close()
-        os.kill(daemon.server["pid"], signal.SIGTERM)
-    with suppress(TimeoutError):
+        _end(daemon.server["pid"])
+    try:
         wait_until(lambda: not processes_of(directory), timeout_s=STOP_WITHIN_S)
-    return [f"process {pid} ({command})" for pid, command in processes_of(directory).items()]
+    except TimeoutError:
+        return [f"process {pid} ({command})" for pid, command in processes_of(directory).items()]
+    return []
+
+
+def _end(daemon: int) -> None:
+    """Ask the daemon to end, and wait for that without looking at all processes again and again."""
+    with suppress(ProcessLookupError):
+        fd = os.pidfd_open(daemon)
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGTERM)
+            gone = select.poll()
+            gone.register(fd, select.POLLIN)
+            gone.poll(STOP_WITHIN_S * 1e3)
+        finally:
+            os.close(fd)
 
 
 def _names_left(directory: Path) -> list[str]:

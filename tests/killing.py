@@ -157,7 +157,7 @@ def kill_all(pids: Iterable[int]) -> list[int]:
     for fd in found.values():
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        poll.poll(10_000)
+        poll.poll(60_000)
         os.close(fd)
     return [*found]
 

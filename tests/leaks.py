@@ -83,7 +83,7 @@ def leaks_since(before: Census, runtime: Path) -> list[str]:
         return not left
 
     with suppress(TimeoutError):
-        wait_until(gone, timeout_s=5.0)
+        wait_until(gone)
     return left
 
 

@@ -17,8 +17,10 @@ T = TypeVar("T")
 FIND = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
 
 
-def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0) -> T:
+def wait_until(condition: Callable[[], T], *, timeout_s: float = 60.0) -> T:
     """Poll until ``condition`` returns something true, and return that.
+
+    Asking takes half of a core at most: what is waited for may need it, as when all processes are looked at each time.
 
     Raises
     ------
@@ -26,15 +28,17 @@ def wait_until(condition: Callable[[], T], *, timeout_s: float = 20.0) -> T:
         It did not within ``timeout_s``: a bound for tests that hang, not a promise about speed.
     """
     deadline = time.monotonic() + timeout_s
+    asked = time.thread_time()
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {timeout_s} s: {getattr(condition, '__qualname__', condition)}")
-        time.sleep(0.005)
+        time.sleep(max(time.thread_time() - asked, 0.005))
+        asked = time.thread_time()
     return found
 
 
 def readable(file: IO[Any], timeout_s: float = 0.0) -> bool:
-    """Whether there is something to read. Not by ``select``: tests leave files open behind kills, more than 1024."""
+    """Whether there is something to read. Not by ``select``, which takes no descriptor beyond 1,023."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(timeout_s * 1e3))

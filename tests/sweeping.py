@@ -293,7 +293,7 @@ class Take:
             self.check_openable()
         ends.append(self._worker(self.group))
         assert ends[-1]["code"] == 0, self._said()
-        self.actor.join(10)
+        self.actor.join(60)
         assert not self.actor.is_alive(), self._said()
         if self.film:  # the session is the main worker's
             assert self._worker(MAIN_GROUP)["code"] == 0, self._said()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,36 @@ def death(at: int, *, torn: bool = False) -> Iterator[Fault]:
             yield state
         except Killed:
             return
+
+
+@contextmanager
+def closed_behind(directory: Path) -> Iterator[None]:
+    """Close what was opened below ``directory`` in here and stayed open: a death that is only played closes nothing.
+
+    Descriptors from ``os.open`` alone, which is how recd opens what it writes: whoever owns a file object closes it.
+    """
+    opened: set[int] = set()
+    real_open, real_close = os.open, os.close
+
+    def opens(*args: Any, **kwargs: Any) -> int:
+        fd = real_open(*args, **kwargs)
+        opened.add(fd)
+        return fd
+
+    def closes(fd: int) -> None:
+        opened.discard(fd)
+        real_close(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", opens)
+        patch.setattr(os, "close", closes)
+        try:
+            yield
+        finally:
+            for fd in opened:
+                with suppress(OSError):  # it is closed, in another way
+                    if Path(os.readlink(f"/proc/self/fd/{fd}")).is_relative_to(directory):
+                        real_close(fd)
 
 
 class InlineFinisher(Finisher):

@@ -19,7 +19,7 @@ from recd.video.settings import VideoSettings
 Pixels = NDArray[np.uint8]
 
 #: A bound for tests that hang, not a promise about speed.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 #: After this many frames the gray levels begin again: far enough apart to be told after encoding.
 LEVELS = 50
 

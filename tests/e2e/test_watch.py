@@ -67,7 +67,11 @@ def watch(*arguments: str, looks: bool = True) -> Iterator[Watch]:
         yield one
     finally:
         one.process.kill()
-        one.process.communicate()
+        one.process.wait()
+        # not until their end: a command that outlives it holds that open
+        for pipe in (one.process.stdout, one.process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def recd(*arguments: str) -> subprocess.CompletedProcess[str]:

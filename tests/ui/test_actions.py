@@ -141,29 +141,28 @@ def test_nothing_is_changed_without_token_from_another_site_or_by_a_form(tmp_pat
     assert [m["label"] for m in marks] == ["own"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "what"),
-    [
-        ("/mark", [1], 400, "expected an object"),
-        ("/mark", {}, 400, "session=None"),
-        ("/mark", {"session": "../x", "label": "a"}, 400, "session='../x'"),
-        ("/mark", {"session": "20200101T000000-abcdef", "label": "a"}, 404, "20200101T000000-abcdef"),
-        ("/mark", {"session": "20200101T000000-abcdef", "label": "a", "source": "alert"}, 400, "source"),
-        ("/stop", {"session": 7}, 400, "session=7"),
-        ("/stop", {"session": "20200101T000000-abcdef", "deadline_s": 1}, 400, "deadline_s"),
-        ("/stop", {"session": "20200101T000000-abcdef"}, 404, "20200101T000000-abcdef"),
-    ],
-)
-def test_a_malformed_request_says_what_was_wrong(
-    path: str, body: Any, status: int, what: str, tmp_path: Path
-) -> None:
+#: Path, body, status, and what the answer names.
+MALFORMED: list[tuple[str, Any, int, str]] = [
+    ("/mark", [1], 400, "expected an object"),
+    ("/mark", {}, 400, "session=None"),
+    ("/mark", {"session": "../x", "label": "a"}, 400, "session='../x'"),
+    ("/mark", {"session": "20200101T000000-abcdef", "label": "a"}, 404, "20200101T000000-abcdef"),
+    ("/mark", {"session": "20200101T000000-abcdef", "label": "a", "source": "alert"}, 400, "source"),
+    ("/stop", {"session": 7}, 400, "session=7"),
+    ("/stop", {"session": "20200101T000000-abcdef", "deadline_s": 1}, 400, "deadline_s"),
+    ("/stop", {"session": "20200101T000000-abcdef"}, 404, "20200101T000000-abcdef"),
+]
+
+
+def test_a_malformed_request_says_what_was_wrong(tmp_path: Path) -> None:
     """With what to do; the daemon is asked nothing that it was not meant to be asked."""
     with Recorder("walk", dir=tmp_path) as rec, serving() as served:
         rec.stream("state", NPZFile("s.npz")).write(1.0)
-        got, answer = posted(served, path, body)
-        assert got == status
-        assert what in answer["what"]
-        assert answer["do"]
+        for path, body, status, what in MALFORMED:
+            got, answer = posted(served, path, body)
+            assert got == status, (path, body)
+            assert what in answer["what"], (path, body)
+            assert answer["do"], (path, body)
 
 
 def test_without_a_daemon_there_is_nothing_to_mark() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the client's unit tests: a daemon that only answers, and a recorder connected to it."""
+"""Fixtures of the unit tests: a daemon that only answers, a recorder connected to it, files closed behind deaths."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ import pytest
 from backends import Backend
 from fake_daemon import FakeDaemon
 from recd_client import DataLossWarning, Recorder, attachment
+from syscall_faults import closed_behind
+
+
+@pytest.fixture(autouse=True)
+def _closed_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test's dead had open does not stay open in the process of the tests."""
+    with closed_behind(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_a_thread_that_cannot_be_started_is_started_the_next_time(monkeypatch: p
         full.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no room")))
         with pytest.raises(RuntimeError):
             finisher.submit(lambda job: 1)
-    assert finisher.submit(lambda job: 2).done.wait(20)
+    assert finisher.submit(lambda job: 2).done.wait(60)
     finisher.stop(20)
 
 

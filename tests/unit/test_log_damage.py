@@ -115,7 +115,11 @@ class Damaged:
 
 @pytest.mark.parametrize("segment_bytes", SEGMENTS)
 def test_every_bit_of_a_log_that_is_toggled_is_detected(tmp_path: Path, segment_bytes: int) -> None:
-    """Whichever bit changed: one chunk is missing, exactly it is counted, all others are read, none is wrong."""
+    """Whichever bit changed: one chunk is missing, exactly it is counted, all others are read, none is wrong.
+
+    Every bit of every header, and with segments for two chunks every bit of the bodies; a bit of each of their bytes
+    where all chunks or none share a segment, of which no checksum of a body knows.
+    """
     damaged = Damaged(tmp_path, 3, segment_bytes)
     whole = damaged.check()
     chunks = damaged.chunks
@@ -125,6 +129,8 @@ def test_every_bit_of_a_log_that_is_toggled_is_detected(tmp_path: Path, segment_
         rest = [n for n in whole if n not in samples]
         fd = os.open(damaged.files[i], os.O_RDWR)
         for bit in range(size * 8):
+            if bit >= HEADER_BYTES * 8 and segment_bytes != 1200 and bit % 8 != bit // 8 % 8:
+                continue
             byte = damaged.contents[i][offset + bit // 8]
             os.pwrite(fd, bytes([byte ^ 1 << bit % 8]), offset + bit // 8)
             # A header at the very end may be one that is just being written.

@@ -18,7 +18,7 @@ def listener(address: str) -> socket.socket:
     """A service manager's socket."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-    sock.settimeout(10.0)
+    sock.settimeout(60.0)
     return sock
 
 

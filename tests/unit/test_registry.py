@@ -199,7 +199,7 @@ def test_a_worker_that_dies_over_a_beginning_has_no_successor_while_the_daemon_s
         keeper.closed = True
         keeper._died(session, session.group("main"), 1, exit_code)
         with pytest.raises(LimitError, match="the daemon is stopping"):
-            await asyncio.wait_for(session.opened, 10.0)
+            await asyncio.wait_for(session.opened, 60.0)
         with pytest.raises(WorkerError, match="the daemon is stopping"):
             await session.group("main").ask("status", 10.0)
         assert (forks.forked, registry.sessions) == (0, {})
@@ -248,6 +248,6 @@ def test_questions_that_overlap_have_each_its_own_answer() -> None:
             worker.answered({"id": message["id"], "to": message["op"]})
             for _ in range(5):
                 await asyncio.sleep(0)
-        return [(await asyncio.wait_for(q, 10.0))["to"] for q in questions]
+        return [(await asyncio.wait_for(q, 60.0))["to"] for q in questions]
 
     assert asyncio.run(ask()) == ["status", "attach", "flush"]

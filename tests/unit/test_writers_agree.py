@@ -69,8 +69,9 @@ class Side:
                 entries = layout.DATA_OFFSET + position % size + layout.HEADER_BYTES + prefix
                 _blank_losses(image, entries, int(header["length"][0]) - prefix)
         # what lies beyond the records is what was never published
-        for position in range(head, at + size):
-            image[layout.DATA_OFFSET + position % size] = 0
+        begin, end = head % size, head % size + at + size - head
+        for first, behind in ((begin, min(end, size)), (0, max(end - size, 0))):
+            image[layout.DATA_OFFSET + first : layout.DATA_OFFSET + behind] = bytes(behind - first)
         for name in ("blocked_ns", "rung_ticket"):
             image[layout.PRODUCER[name] : layout.PRODUCER[name] + 8] = bytes(8)
         return bytes(image)
