@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -77,7 +78,10 @@ class RerunLive(Way):
             raise ImportError("the program rerun is not there", name="rerun (program)")
         port = _free_port()
         command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", str(directory / "live.rrd")]
-        self._viewer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A group of its own: the program that pip installs starts another one, which outlives it.
+        self._viewer = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         wait_until(lambda: _listens(port))
         self._stream = rerun.RecordingStream("recd_bench")
         self._stream.connect_grpc(f"rerun+http://127.0.0.1:{port}/proxy")
@@ -94,7 +98,7 @@ class RerunLive(Way):
     def close(self) -> None:
         """The receiver has ended."""
         self._stream.disconnect()
-        self._viewer.terminate()
+        os.killpg(self._viewer.pid, signal.SIGTERM)
         self._viewer.wait()
 
     def helpers(self) -> list[int]:
