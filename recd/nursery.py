@@ -21,6 +21,8 @@ _PRELOAD: Final = ["recd.worker", "recd.frames", "recd.sinks.csv", "recd.sinks.n
 _LOCK_RETRY_S: Final = 0.5
 _LATER_S: Final = 1.0
 _FORK_RETRY_S: Final = 0.1
+#: What multiprocess gives as the exit code of a worker whose fork server, which alone is told it, died as well.
+_UNTOLD: Final = 255
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +158,7 @@ class Nursery:
                 "session %s: worker %d of group %s died (%s)", session.session, pid, group.name, exit_code
             )
             # A SIGKILL comes from outside; of a worker that was adopted it is not known.
-            self._replace(session, group, crashed=exit_code not in (None, 0, -signal.SIGKILL))
+            self._replace(session, group, crashed=exit_code not in (None, 0, -signal.SIGKILL, _UNTOLD))
 
     def _replace(self, session: Session, group: Group, *, crashed: bool) -> None:
         """Start another worker, at once or, where too many have died of late, later."""

@@ -18,13 +18,14 @@ from killing import (
     daemon_pid,
     encoders,
     kill,
+    kill_all,
     kill_everything,
     wait_for_manifest,
     worker,
 )
 from recd_client import NPZFile, Recorder
-from recordings import npz, worker_of
-from support import wait_until
+from recordings import npz, proved, worker_of
+from support import processes_of, wait_until
 
 SAMPLES = 300
 
@@ -59,6 +60,22 @@ def test_a_worker_killed_again_and_again_loses_nothing(runtime: Path, tmp_path: 
     manifest = wait_for_manifest(tmp_path)
     check_files(tmp_path, SAMPLES, SAMPLES)
     assert manifest["streams"]["film"]["samples"] == SAMPLES
+
+
+def test_workers_killed_with_their_fork_server_again_and_again_are_blamed_on_no_stream(
+    runtime: Path, tmp_path: Path
+) -> None:
+    """Nobody is left to tell how they ended: no ring is set aside for that, and nothing is missing."""
+    with Recorder(dir=tmp_path) as rec:
+        stream = rec.stream("s", NPZFile("s.npz"))
+        for i in range(4):
+            stream.write({"i": i})
+            rec.flush()
+            first = worker_of(rec)
+            kill_all([pid for pid, command in processes_of(runtime).items() if "forkserver" in command])
+            wait_until(lambda old=first: worker_of(rec) not in (0, old))
+    assert npz(tmp_path / "s.npz")["i"].tolist() == [0, 1, 2, 3]
+    proved(tmp_path)
 
 
 def test_what_a_dead_worker_left_of_a_finished_stream_goes_while_the_recording_does_not_end(

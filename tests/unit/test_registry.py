@@ -115,6 +115,23 @@ def test_a_worker_that_died_too_often_is_tried_again_later(
     asyncio.run(die())
 
 
+def test_a_death_of_which_nobody_knows_is_blamed_on_no_ring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill, an adopted worker's end, and that of one whose fork server died with it, are no crashes; a signal is."""
+
+    async def die() -> list[bool]:
+        registry, crashes = Registry(), []
+        keeper = Nursery(tmp_path, registry)
+        monkeypatch.setattr(keeper, "start", lambda session, group, *, crashed: crashes.append(crashed))
+        session = registry.sessions["s"] = Session("s", "s", tmp_path, 1, 1, 0.0)
+        for exit_code in (-9, None, 255, -7):
+            keeper._died(session, session.group("main"), 1, exit_code)
+        return crashes
+
+    assert asyncio.run(die()) == [False, False, False, True]
+
+
 class Stillborn:
     """Stands for the fork server's context: whoever is forked is counted."""
 
